@@ -1,0 +1,1 @@
+"""The configuration that people write, as pydantic models. The only package that imports pydantic; no IO here."""

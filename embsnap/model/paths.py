@@ -1,0 +1,54 @@
+"""Entry paths: `<rank>/<logical path>`, whose segments hold `%` and `/` escaped.
+
+A logical path is the app key and the keys of the nested containers below it, joined by `/`:
+`model/ebc.embedding_bags.user.weight`. Inside a segment `%` stands as `%25` and `/` as `%2F`, nothing else.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+__all__ = ["child_path", "escape", "join_entry_path", "last_segment", "split_entry_path", "unescape"]
+
+_MAX_RANK_DIGITS = 9
+
+
+def escape(key: str) -> str:
+    """A key as a segment of a path.
+
+    >>> escape("k/ey%41")
+    'k%2Fey%2541'
+    """
+    return key.replace("%", "%25").replace("/", "%2F")
+
+
+def unescape(segment: str) -> str:
+    """A segment of a path as the key it came from.
+
+    >>> unescape("k%2Fey%2541")
+    'k/ey%41'
+    """
+    return unquote(segment) if "%" in segment else segment
+
+
+def split_entry_path(path: str) -> tuple[int, str] | None:
+    """`0/model/dense.weight` → `(0, "model/dense.weight")`, or None if there is no rank in front."""
+    rank, slash, logical = path.partition("/")
+    if not slash or not rank.isdecimal() or not rank.isascii() or len(rank) > _MAX_RANK_DIGITS:
+        return None
+    return int(rank), logical
+
+
+def join_entry_path(rank: int, logical: str) -> str:
+    """`(0, "model/dense.weight")` → `0/model/dense.weight`."""
+    return f"{rank}/{logical}"
+
+
+def child_path(parent: str, key: str | int | bool) -> str:
+    """The path of the value that a container holds under `key`."""
+    return f"{parent}/{escape(str(key))}"
+
+
+def last_segment(path: str) -> str:
+    """The key of the last segment of a path, unescaped."""
+    return unescape(path.rpartition("/")[2])

@@ -1,0 +1,1 @@
+"""Reports for people, made from results. No reading of snapshots here."""

@@ -1,0 +1,1 @@
+"""What tests of embsnap and of its users build on: snapshots, stores with faults, contract suites."""
