@@ -1,0 +1,59 @@
+"""The choices that a configuration offers. Commands offer some of them too, so this imports no pydantic."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from embsnap.model.dtypes import DTYPES, DType
+
+__all__ = ["DataType", "Mode", "OptimizerStatePolicy", "Pooling", "ReservedPolicy"]
+
+
+class DataType(StrEnum):
+    """Element type of a table."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+    @property
+    def dtype(self) -> DType:
+        """The same as an element type of a snapshot."""
+        return DTYPES[{"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}[self.value]]
+
+
+class Mode(StrEnum):
+    """What a live model is built for."""
+
+    TRAIN = "train"
+    """Each table's optimizer is fused into the backward pass."""
+    EVALUATE = "evaluate"
+    """No optimizer, no gradient."""
+    INFERENCE = "inference"
+    """Frozen."""
+
+
+class Pooling(StrEnum):
+    """How the rows of one bag become one vector."""
+
+    SUM = "sum"
+    MEAN = "mean"
+
+
+class OptimizerStatePolicy(StrEnum):
+    """What becomes of a table's optimizer state when its rows move."""
+
+    CARRY = "carry"
+    """It follows the rows."""
+    RESET = "reset"
+    """It starts anew: nothing of it is written."""
+
+
+class ReservedPolicy(StrEnum):
+    """What fills reserved rows."""
+
+    CARRY = "carry"
+    """The old row of the same index."""
+    INITIALIZE = "initialize"
+    """The table's initializer."""
+    ZEROS = "zeros"
