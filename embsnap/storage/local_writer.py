@@ -1,0 +1,138 @@
+"""Writing one local object: a hidden temporary file that gets its name when all of it is on the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+
+from embsnap.errors import ErrorKind, StorageError
+from embsnap.storage.base import Buffer, ObjectInfo, Writer
+from embsnap.storage.local_errors import storage_errors_at
+
+__all__ = ["LocalWriter", "generation", "is_unfinished"]
+
+_UNFINISHED = re.compile(r"\.embsnap-[0-9a-f]{16}\.tmp")
+_WRITE_BACK_BYTES = 8 << 20
+_ATTEMPTS = 16
+_LINKLESS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file of this name is one that a writer works on, or left when its process died."""
+    return _UNFINISHED.fullmatch(name) is not None
+
+
+def generation(status: os.stat_result) -> str:
+    """Changes whenever the file is replaced or written."""
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+
+
+class LocalWriter(Writer):
+    """Writes to `.embsnap-<16 hex>.tmp` beside the target; `close` makes it durable and links it, create-only.
+
+    The pages are handed to the disk while later ones are being written, so that the `fsync` at the end has
+    little left to wait for.
+    """
+
+    def __init__(self, path: str, location: str) -> None:
+        """Start an object.
+
+        Args:
+            path: Absolute path it is to have; missing directories are made.
+            location: The same relative to the store's root, for `ObjectInfo`.
+
+        Raises:
+            StorageError: The directory cannot be made or written.
+        """
+        self._path = path
+        self._location = location
+        self._size = 0
+        self._written_back = 0
+        self._directory = os.path.dirname(path)
+        with storage_errors_at(path):
+            self._fd, self._temporary = _start(self._directory)
+
+    def write(self, data: Buffer) -> None:
+        """Append `data`."""
+        with memoryview(data) as view, view.cast("B") as rest, storage_errors_at(self._path):
+            done = 0
+            while done < len(rest):
+                done += os.write(self._fd, rest[done:])
+            self._size += done
+            self._write_back()
+
+    def _write_back(self) -> None:
+        """Have the kernel begin to write the pages that are complete; it does not wait for the disk."""
+        num_bytes = self._size - self._written_back
+        if num_bytes >= _WRITE_BACK_BYTES and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._fd, self._written_back, num_bytes, os.POSIX_FADV_DONTNEED)
+            self._written_back = self._size
+
+    def close(self) -> ObjectInfo:
+        """Flush to the disk, then link to the final name if that is free."""
+        with storage_errors_at(self._path):
+            try:
+                os.fsync(self._fd)
+                status = os.fstat(self._fd)
+                self._link()
+            finally:
+                self.abort()
+            _sync(self._directory)
+        return ObjectInfo(self._location, self._size, generation(status))
+
+    def _link(self) -> None:
+        try:
+            os.link(self._temporary, self._path)
+        except OSError as error:
+            if error.errno not in _LINKLESS:
+                raise
+            problem = f"the file system makes no hard links, which create-only writing needs: {error.strerror}"
+            hint = "write to another file system"
+            raise StorageError(ErrorKind.STORAGE_FAILED, problem, where=self._path, hint=hint) from error
+
+    def abort(self) -> None:
+        """Remove the temporary file."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        os.close(fd)
+        with storage_errors_at(self._temporary), contextlib.suppress(FileNotFoundError):
+            os.unlink(self._temporary)
+
+
+def _start(directory: str) -> tuple[int, str]:
+    """Make the directory and a temporary file in it; another process may remove the directory in between."""
+    for attempt in range(_ATTEMPTS):
+        temporary = os.path.join(directory, f".embsnap-{secrets.token_hex(8)}.tmp")
+        try:
+            _make_directories(directory)
+            return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), temporary
+        except FileNotFoundError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("the loop returns or raises")
+
+
+def _make_directories(path: str) -> None:
+    """Make `path` and what is missing above it, each durable in its parent."""
+    missing = []
+    while not os.path.isdir(path):
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise FileExistsError(errno.EEXIST, "a file stands where a directory is needed", path)
+        missing.append(path)
+        path = os.path.dirname(path)
+    for directory in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory)
+        _sync(os.path.dirname(directory))
+
+
+def _sync(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,76 @@
+"""From a URI to the store it names, and the few things done to URIs themselves.
+
+    /data/run1  run1  file:///data/run1     a local directory
+    memory://name  memory://name/run1       objects in this process
+
+A URI is a `str`; what follows `file://` is taken as it stands, without percent-decoding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from embsnap.errors import ErrorKind, UsageError
+from embsnap.storage.base import Store
+from embsnap.storage.local import LocalStore
+from embsnap.storage.memory import MemoryStore
+
+__all__ = ["join_uri", "open_store", "split_uri"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+
+
+def open_store(uri: str, options: Mapping[str, str] | None = None) -> Store:
+    """The store whose root is `uri`. Nothing is read or made yet.
+
+    Args:
+        uri: A local path, or a URI of one of the schemes above.
+        options: Settings for the client of a remote store; local directories and memory have none.
+
+    Raises:
+        UsageError: `bad-uri`: empty, of an unsupported scheme, or without a name.
+    """
+    scheme, rest = _parse(uri)
+    return MemoryStore(f"memory://{rest}") if scheme == "memory" else LocalStore(rest)
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """The root that holds the object `uri`, and its location there: `("/data", "a.yaml")` for `/data/a.yaml`.
+
+    Raises:
+        UsageError: `bad-uri`: there is no name at its end.
+    """
+    scheme, rest = _parse(uri)
+    before, slash, name = rest.rstrip("/").rpartition("/")
+    if name in ("", ".", "..") or (scheme == "memory" and not slash):
+        raise _bad(uri, "names no object", "the URI of one object, such as /data/config.yaml")
+    root = before or slash or "."
+    return (f"{scheme}://{root}" if scheme else root), name
+
+
+def join_uri(uri: str, *parts: str) -> str:
+    """`uri` with relative parts appended: `join_uri("/data/", "7", "a")` is `/data/7/a`."""
+    scheme, rest = _parse(uri)
+    path = "/".join([rest.rstrip("/"), *(part.strip("/") for part in parts)])
+    return f"{scheme}://{path}" if scheme else path
+
+
+def _parse(uri: str) -> tuple[str, str]:
+    """Scheme (empty for a bare path) and the path or name after it."""
+    match = _SCHEME.fullmatch(uri)
+    scheme, rest = (match[1].lower(), match[2]) if match else ("", uri)
+    if scheme not in ("", "file", "memory"):
+        raise _bad(uri, f"embsnap reads no {scheme}:// URIs", "a local path, file:///path or memory://name")
+    if not rest.strip("/" if scheme == "memory" else "") or "\0" in rest:
+        raise _bad(uri, "names nothing", "a local path, file:///path or memory://name")
+    if scheme == "file" and not rest.startswith("/"):
+        host, _, path = rest.partition("/")
+        if host != "localhost":
+            raise _bad(uri, f"names the host {host!r}", "file:///absolute/path")
+        rest = f"/{path}"
+    return scheme, rest
+
+
+def _bad(uri: str, problem: str, expected: str) -> UsageError:
+    return UsageError(ErrorKind.BAD_URI, problem, where=repr(uri), expected=expected, hint="check the URI for typos")
