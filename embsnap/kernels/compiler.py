@@ -1,0 +1,43 @@
+"""How kernels are compiled: without the GIL, never parallel inside, and kept on disk between processes.
+
+A kernel works on a range of rows or of partitions and `embsnap.kernels.threads` runs several of them; numba's own
+threading layers are never loaded. The first call compiles a kernel (under numba's own lock, so that several threads
+may meet there) and later processes load it from the cache. numba notices a change of the file that holds a kernel,
+not of one that holds a primitive used by it: after editing a primitive, delete `embsnap/kernels/__pycache__`.
+
+Each kernel is meant to be compiled once per element type, so callers pass arrays of one layout: `frozen` makes inputs
+C-contiguous, aligned and read-only, and outputs are fresh arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numba import njit
+from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["frozen", "kernel", "primitive"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kernel(function: F) -> F:
+    """Compile `function` at its first call, release the GIL in it, and cache the result where that is possible."""
+    try:
+        return njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+    except RuntimeError:  # neither the package's directory nor the user's cache directory can be written
+        return njit(nogil=True)(function)  # type: ignore[no-any-return]
+
+
+def primitive(function: F) -> F:
+    """Compile `function` as a part of the kernels that call it."""
+    return njit(nogil=True, forceinline=True)(function)  # type: ignore[no-any-return]
+
+
+def frozen(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    """A read-only, C-contiguous, aligned view of `array` as `dtype`; a copy only where it is none of that yet."""
+    view = np.require(array, dtype=dtype, requirements=["C", "A"]).view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,216 @@
+"""The id join: which old row each row of a new table comes from.
+
+Both sides are cut by their keys into partitions that fit a core's cache (`embsnap.kernels.radix`), each partition is
+matched in a hash table of its own (`embsnap.kernels.probe`), and the threads share nothing. The result does not depend
+on how many threads there are.
+
+Shape suffixes: N ids of one side, V rows of the new table, M new entities, P partitions, K examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embsnap.kernels.compiler import frozen, kernel
+from embsnap.kernels.hashing import id_words
+from embsnap.kernels.probe import NEW_ROW, Side, probe_range
+from embsnap.kernels.radix import Partitioning, partition_bits
+from embsnap.kernels.rows import MAX_EXAMPLES
+from embsnap.kernels.threads import run, split
+from embsnap.model.vocabulary import BytesIds, Ids
+
+__all__ = ["Duplicates", "Joined", "join"]
+
+_SMALL = 1 << 16
+_RANGES_PER_THREAD = 4
+_BLOCK = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """Ids that one side holds more than once."""
+
+    count: int
+    """Occurrences after the first of their id."""
+    examples: tuple[int, ...]
+    """Indices of the first `MAX_EXAMPLES` of them, ascending."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """What `join` returns. An id's later occurrences on its side count as duplicates and as nothing else."""
+
+    row_V: NDArray[np.int64]
+    """Old row of each new row; -1 where the entity is new or the row has none."""
+    new_rows_N: NDArray[np.int64]
+    """Rows of the entities that only the new side has, ascending."""
+    new_keys_N: NDArray[np.uint64]
+    """`id_keys` of these entities."""
+    num_carried: int
+    """Ids on both sides."""
+    num_dropped: int
+    """Ids on the old side only."""
+    carried_weight: int | None
+    """Sum of the counts of carried entities; None without counts."""
+    total_weight: int | None
+    """Sum of all counts; None without counts."""
+    old_duplicates: Duplicates
+    new_duplicates: Duplicates
+
+
+def join(
+    old_ids: Ids,
+    old_rows_N: NDArray[np.int64],
+    new_ids: Ids,
+    new_rows_N: NDArray[np.int64],
+    num_rows: int,
+    *,
+    counts_N: NDArray[np.int64] | None = None,
+    threads: int = 1,
+) -> Joined:
+    """Find the old row of every new row by entity id.
+
+    Beside its result it takes 16 bytes for each id of either side; 8 more for byte ids.
+
+    Args:
+        old_ids: Ids of the old side.
+        old_rows_N: Row of each, `int64[N]`, not negative.
+        new_ids: Ids of the new side, of the same type.
+        new_rows_N: Row of each, `int64[N]` in `[0, num_rows)`, each row once (`embsnap.kernels.rows.check_rows`).
+        num_rows: V.
+        counts_N: How often each new entity was seen, `int64[N]`.
+        threads: How many threads may work on it.
+
+    Raises:
+        ValueError: Arrays differ in length, or a row is out of range.
+    """
+    sides = ((old_ids, old_rows_N), (new_ids, new_rows_N))
+    num_ids = len(old_rows_N) + len(new_rows_N)
+    threads = 1 if num_ids < _SMALL else threads
+    old, new = (_partitioning(*side, partition_bits(num_ids), threads) for side in sides)
+    bounds = run([*old.count_tasks(), *new.count_tasks()], threads)
+    _check_bounds("old", bounds[: len(old.counts_TP)], None)
+    _check_bounds("new", bounds[len(old.counts_TP) :], num_rows)
+    row_V = np.empty(num_rows, np.int64)
+    clear_tasks = [partial(row_V[start:end].fill, -1) for start, end in split(num_rows, threads)]
+    tasks: list[Callable[[], object]] = [*old.scatter_tasks(), *new.scatter_tasks(), *clear_tasks]
+    run(tasks, threads)
+
+    repeats = np.full((2, 1 << old.bits, MAX_EXAMPLES), -1, np.int64)
+    tallies = _probe(_side(old, old_ids), _side(new, new_ids), old.bits, row_V, repeats, threads)
+    num_carried, *num_repeats = (int(count) for count in tallies)
+    old_duplicates, new_duplicates = (
+        Duplicates(count, side.indices_of(places[places >= 0], MAX_EXAMPLES))
+        for side, count, places in zip((old, new), num_repeats, repeats, strict=True)
+    )
+    rows_M, keys_M = _take_new(row_V, new.entries_N2, threads)
+    carried_weight, total_weight = _weights(row_V, new_rows_N, counts_N, threads)
+    return Joined(
+        row_V=row_V,
+        new_rows_N=rows_M,
+        new_keys_N=keys_M,
+        num_carried=num_carried,
+        num_dropped=len(old_rows_N) - num_repeats[0] - num_carried,
+        carried_weight=carried_weight,
+        total_weight=total_weight,
+        old_duplicates=old_duplicates,
+        new_duplicates=new_duplicates,
+    )
+
+
+def _partitioning(ids: Ids, rows_N: NDArray[np.int64], bits: int, threads: int) -> Partitioning:
+    if len(ids) != len(rows_N):
+        raise ValueError(f"{len(ids)} ids for {len(rows_N)} rows")
+    words_N = id_words(ids, threads=threads)
+    return Partitioning(words_N, frozen(rows_N, np.int64), isinstance(ids, BytesIds), bits, threads)
+
+
+def _check_bounds(side: str, bounds: Sequence[tuple[int, int]], num_rows: int | None) -> None:
+    smallest, largest = min((low for low, _ in bounds), default=0), max((high for _, high in bounds), default=-1)
+    if smallest < 0 or (num_rows is not None and largest >= num_rows):
+        end = "" if num_rows is None else num_rows
+        raise ValueError(f"rows of the {side} side must be in [0, {end}), found [{smallest}, {largest}]")
+
+
+def _side(partitioning: Partitioning, ids: Ids) -> Side:
+    if isinstance(ids, BytesIds):
+        extra = (frozen(ids.offsets, np.int64), frozen(ids.data, np.uint8), partitioning.rows_N)
+    else:
+        none = np.empty(0, np.int64)
+        extra = (frozen(none, np.int64), frozen(none, np.uint8), frozen(none, np.int64))
+    return Side(partitioning.entries_N2, partitioning.starts_P, *extra)
+
+
+def _probe(
+    old: Side, new: Side, bits: int, row_V: NDArray[np.int64], repeats: NDArray[np.int64], threads: int
+) -> NDArray[np.int64]:
+    """Match all partitions; the number of ids carried, of repeats on the old and of repeats on the new side."""
+    ranges = split(1 << bits, threads * _RANGES_PER_THREAD)
+    tallies = np.zeros((len(ranges), 3), np.int64)
+    inputs = zip(ranges, tallies, strict=True)
+    run([partial(probe_range, old, new, bits, *bounds, row_V, tally, repeats) for bounds, tally in inputs], threads)
+    return np.asarray(tallies.sum(axis=0))
+
+
+def _take_new(
+    row_V: NDArray[np.int64], entries_N2: NDArray[np.uint64], threads: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """The marked rows, ascending, and their keys; the marks become -1."""
+    ranges = split(len(row_V), threads)
+    counts = run([partial(_count_marks, row_V, *bounds) for bounds in ranges], threads)
+    rows_M, keys_M = np.empty(sum(counts), np.int64), np.empty(sum(counts), np.uint64)
+    firsts = accumulate(counts, initial=0)
+    outputs = (entries_N2, rows_M, keys_M)
+    run([partial(_take_marks, row_V, *b, *outputs, m) for b, m in zip(ranges, firsts, strict=False)], threads)
+    return rows_M, keys_M
+
+
+def _weights(
+    row_V: NDArray[np.int64], new_rows_N: NDArray[np.int64], counts_N: NDArray[np.int64] | None, threads: int
+) -> tuple[int | None, int | None]:
+    """The counts of carried ids and of all ids, summed."""
+    if counts_N is None:
+        return None, None
+    if len(counts_N) != len(new_rows_N):
+        raise ValueError(f"{len(counts_N)} counts for {len(new_rows_N)} ids")
+    inputs = (row_V, frozen(new_rows_N, np.int64), frozen(counts_N, np.int64))
+    ranges = split(len(counts_N), threads)
+    return sum(run([partial(_sum_carried, *inputs, *bounds) for bounds in ranges], threads)), int(counts_N.sum())
+
+
+@kernel
+def _count_marks(row_V: Any, start: int, end: int) -> int:
+    count = 0
+    for row in range(start, end):
+        count += row_V[row] <= NEW_ROW
+    return count
+
+
+@kernel
+def _take_marks(row_V: Any, start: int, end: int, entries_N2: Any, rows_M: Any, keys_M: Any, first: int) -> None:
+    rows, places = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int64)
+    for block in range(start, end, _BLOCK):
+        num_marks = 0
+        for row in range(block, min(end, block + _BLOCK)):
+            rows[num_marks], places[num_marks] = row, NEW_ROW - row_V[row]
+            num_marks += row_V[row] <= NEW_ROW
+            row_V[row] = max(row_V[row], -1)
+        for m in range(num_marks):
+            rows_M[first + m], keys_M[first + m] = rows[m], entries_N2[places[m], 0]
+        first += num_marks
+
+
+@kernel
+def _sum_carried(row_V: Any, rows_N: Any, counts_N: Any, start: int, end: int) -> int:
+    total = 0
+    for i in range(start, end):
+        if row_V[rows_N[i]] >= 0:
+            total += counts_N[i]
+    return total

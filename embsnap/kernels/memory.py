@@ -1,0 +1,62 @@
+"""What numba has no words for: copying bytes, reading eight at a time, asking for a cache line ahead of its use."""
+
+from __future__ import annotations
+
+from sys import byteorder
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+__all__ = ["copy_bytes", "load_word", "prefetch"]
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [offset])
+
+
+@intrinsic
+def copy_bytes(typing_context: Any, out_B: Any, out_start: Any, in_B: Any, in_start: Any, num_bytes: Any) -> Any:
+    """`out_B[out_start : out_start + num_bytes] = in_B[in_start : in_start + num_bytes]` of two uint8 arrays.
+
+    They must not overlap, and nothing is checked.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        out_address = _address(context, builder, signature.args[0], args[0], args[1])
+        in_address = _address(context, builder, signature.args[2], args[2], args[3])
+        cgutils.raw_memcpy(builder, out_address, in_address, args[4], 1)
+        return context.get_dummy_value()
+
+    return types.none(out_B, types.int64, in_B, types.int64, types.int64), generate
+
+
+@intrinsic
+def load_word(typing_context: Any, in_B: Any, start: Any) -> Any:
+    """The bytes `[start, start + 8)` of a uint8 array as a little-endian uint64. Nothing is checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = _address(context, builder, signature.args[0], args[0], args[1])
+        word = builder.load(builder.bitcast(address, ir.IntType(64).as_pointer()), typ=ir.IntType(64))
+        word.align = 1
+        return word if byteorder == "little" else builder.bswap(word)
+
+    return types.uint64(in_B, types.int64), generate
+
+
+@intrinsic
+def prefetch(typing_context: Any, array: Any, offset_bytes: Any) -> Any:
+    """Ask for the cache line `offset_bytes` bytes behind the start of `array`. A hint: any address is allowed."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = _address(context, builder, signature.args[0], args[0], args[1])
+        int32 = ir.IntType(32)
+        function_type = ir.FunctionType(ir.VoidType(), [address.type, int32, int32, int32])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+        builder.call(function, [address, int32(0), int32(3), int32(1)])
+        return context.get_dummy_value()
+
+    return types.none(array, types.int64), generate
