@@ -1,0 +1,178 @@
+"""One parquet file in a store, opened by pyarrow on a file of ours.
+
+Only `ParquetFile` is used, file by file: pyarrow's datasets abort the process at its exit when they read through a
+file object of Python. Arrays are taken over by their buffers, since `to_numpy` imports pandas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from embsnap.errors import EmbsnapError, ErrorKind, SnapshotError
+from embsnap.storage.base import Store
+from embsnap.storage.uri import join_uri
+
+__all__ = ["ParquetObject", "bytes_of", "integers_of"]
+
+_OFFSETS: dict[str, np.dtype[Any]] = {
+    "string": np.dtype(np.int32),
+    "binary": np.dtype(np.int32),
+    "large_string": np.dtype(np.int64),
+    "large_binary": np.dtype(np.int64),
+}
+"""Arrow types that are offsets and bytes, with the type of the offsets."""
+
+
+class ParquetObject:
+    """A parquet file whose footer has been read; its columns are read by whoever asks, from any thread.
+
+    Attributes:
+        uri: Of the file.
+        names: Its columns, in order; nested columns by the name of their root.
+        row_groups: Number of rows of each row group.
+    """
+
+    def __init__(self, store: Store, location: str) -> None:
+        """Open `location` of `store` and read the footer.
+
+        Raises:
+            NotFoundError: There is no such object.
+            SnapshotError: `bad-parquet`: it is no parquet file, or a damaged one.
+            StorageError: The storage failed.
+        """
+        self.uri = join_uri(store.uri, location)
+        self._store, self._location = store, location
+        self._mapped = store.map(location)
+        self._metadata: Any = None
+        with self._reading() as file:
+            self._metadata = file.metadata
+            self._schema = file.schema_arrow
+            counts = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+        if any(count < 0 for count in counts):
+            raise _bad_parquet(self.uri, f"its footer counts {min(counts)} rows in a row group")
+        self.row_groups: tuple[int, ...] = tuple(counts)
+        self.names: tuple[str, ...] = tuple(self._schema.names)
+
+    @property
+    def num_rows(self) -> int:
+        """Of all row groups."""
+        return sum(self.row_groups)
+
+    def type_of(self, name: str) -> Any:
+        """The Arrow type of a column, that of the values where it is dictionary-encoded or of an extension type."""
+        found = self._schema.field(name).type
+        while isinstance(found, (pa.BaseExtensionType, pa.DictionaryType)):
+            found = found.storage_type if isinstance(found, pa.BaseExtensionType) else found.value_type
+        return found
+
+    def batches(self, row_group: int, columns: Sequence[str], batch_rows: int) -> Iterator[list[Any]]:
+        """Arrays of the named flat columns, in their order, for at most `batch_rows` rows at a time.
+
+        Raises:
+            SnapshotError: `bad-parquet`: the row group is damaged, or not as long as the footer says.
+            StorageError: The storage failed.
+        """
+        num_rows = self.row_groups[row_group]
+        with self._reading() as file:
+            seen = 0
+            for batch in file.iter_batches(batch_rows, [row_group], list(dict.fromkeys(columns)), use_threads=False):
+                seen += batch.num_rows
+                if seen > num_rows:
+                    break
+                yield [_checked(_storage(batch.column(name))) for name in columns]
+        if seen != num_rows:
+            found = "more" if seen > num_rows else seen
+            raise _bad_parquet(self.uri, f"row group {row_group} should hold {num_rows} rows and holds {found}")
+
+    def longest_in_dictionary(self, row_group: int, column: str) -> int | None:
+        """Bytes of the longest value in a string column's dictionary; None where that cannot be told in advance.
+
+        A dictionary of one long value and a run of indices makes a huge column of a small file, so this is asked
+        before anything is decoded. A column chunk without a dictionary answers with its first value's length.
+        """
+        try:
+            with self._reading(read_dictionary=[column]) as file:
+                batches = file.iter_batches(1, [row_group], [column], use_threads=False)
+                first = next(batches, None)
+                if first is None:
+                    return 0
+                values = _storage(first.column(0))
+                offsets, _ = bytes_of(values.dictionary if isinstance(values, pa.DictionaryArray) else values)
+                return int(np.diff(offsets).max(initial=0))
+        except SnapshotError:
+            return None
+
+    @contextmanager
+    def _reading(self, **options: Any) -> Iterator[Any]:
+        mapped = self._mapped is not None
+        with (
+            _parquet_errors_at(self.uri),
+            nullcontext() if mapped else closing(self._store.open(self._location)) as raw,
+        ):
+            source = pa.BufferReader(pa.py_buffer(self._mapped)) if mapped else raw
+            with pq.ParquetFile(source, metadata=self._metadata, pre_buffer=not mapped, **options) as file:
+                yield file
+
+
+def integers_of(array: Any) -> NDArray[Any]:
+    """The values of an integer array, not copied; those of nulls are arbitrary."""
+    plain = array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
+    dtype = np.dtype(str(plain.type))
+    if not len(plain):
+        return np.empty(0, dtype)
+    return np.frombuffer(plain.buffers()[1], dtype, len(plain), plain.offset * dtype.itemsize)
+
+
+def bytes_of(array: Any) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Offsets (`int32` or `int64`, one more than values) and bytes of a string or binary array; nulls are empty."""
+    plain = array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
+    if str(plain.type) not in _OFFSETS:
+        plain = plain.cast(pa.large_binary())
+    if not len(plain):
+        return np.zeros(1, np.int64), np.empty(0, np.uint8)
+    dtype = _OFFSETS[str(plain.type)]
+    offsets = np.frombuffer(plain.buffers()[1], dtype, len(plain) + 1, plain.offset * dtype.itemsize)
+    data = plain.buffers()[2]
+    return offsets, np.frombuffer(data, np.uint8) if data is not None and data.size else np.empty(0, np.uint8)
+
+
+def _storage(array: Any) -> Any:
+    return array.storage if isinstance(array.type, pa.BaseExtensionType) else array
+
+
+def _checked(array: Any) -> Any:
+    """The array, once its bytes are known to be text, and its indices to be within its dictionary."""
+    if not pa.types.is_integer(array.type):
+        array.validate(full=True)
+    return array
+
+
+@contextmanager
+def _parquet_errors_at(uri: str) -> Iterator[None]:
+    """Turn whatever pyarrow raises over a damaged file into an error that names it."""
+    try:
+        yield
+    except EmbsnapError:
+        raise
+    except MemoryError as error:
+        raise _bad_parquet(uri, "asks for more memory than there is") from error
+    except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, IndexError, RuntimeError) as error:
+        raise _bad_parquet(uri, " ".join(str(error).split())[:300]) from error
+
+
+def _bad_parquet(uri: str, found: str) -> SnapshotError:
+    return SnapshotError(
+        ErrorKind.BAD_PARQUET,
+        "is no parquet file that can be read",
+        where=uri,
+        expected="a whole parquet file",
+        found=found,
+        hint="write the file again, or leave it out of the directory",
+    )

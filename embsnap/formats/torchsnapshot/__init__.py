@@ -1,0 +1,1 @@
+"""The format of torchsnapshot: its metadata, its tables, their rows; read and written without torch."""

@@ -1,0 +1,96 @@
+"""Where a snapshot may be written, and the run directory that each attempt claims for its objects.
+
+embsnap/<first 12 hex digits of the plan's digest>-<attempt>/run.json    claims it, create-only
+embsnap/<the same>/00000, 00001, ...                                     objects
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import count
+
+from embsnap.errors import ErrorKind, RefusedError, UsageError
+from embsnap.formats.torchsnapshot.metadata import METADATA_LOCATION
+from embsnap.model.findings import Finding, Severity
+from embsnap.storage.base import Store
+
+__all__ = ["check_destination", "claim_run", "object_location", "run_location", "taken"]
+
+_OURS = re.compile(r"embsnap/[0-9a-f]{12}-[0-9]+/(run\.json|[0-9]{5,})|\.embsnap/[0-9a-f]{16}\.json")
+_DIGEST = re.compile(r"[0-9a-f]{12,}")
+
+
+def check_destination(store: Store) -> tuple[Finding, ...]:
+    """Refuse a destination that holds a snapshot, or anything that embsnap did not write.
+
+    Returns:
+        A note on what runs that did not commit have left there, if any did.
+
+    Raises:
+        RefusedError: `destination-taken`.
+    """
+    if store.stat(METADATA_LOCATION) is not None:
+        raise taken(store, "holds a snapshot already")
+    num_objects, num_bytes = 0, 0
+    for found in store.list():
+        if _OURS.fullmatch(found.location) is None:
+            raise taken(store, f"holds {found.location!r}, which embsnap did not write")
+        num_objects, num_bytes = num_objects + 1, num_bytes + found.size
+    for found in store.unfinished():
+        num_objects, num_bytes = num_objects + 1, num_bytes + found.size
+    return (_leftovers(store, num_objects, num_bytes),) if num_objects else ()
+
+
+def taken(store: Store, problem: str) -> RefusedError:
+    """The destination cannot be used."""
+    hint = "write to another destination; embsnap overwrites nothing"
+    return RefusedError(
+        ErrorKind.DESTINATION_TAKEN, problem, where=store.uri, expected="an empty destination", hint=hint
+    )
+
+
+def claim_run(store: Store, plan_digest: str, tool: str) -> str:
+    """Claim a run id that no other writer has or had: the lowest free attempt of this plan.
+
+    Raises:
+        UsageError: `bad-option`: the digest has no twelve lower-case hex digits.
+        RefusedError: `destination-taken`: something that is no run stands in the way.
+        StorageError: The destination cannot be written.
+    """
+    if _DIGEST.fullmatch(plan_digest) is None:
+        expected = "at least 12 lower-case hex digits"
+        raise UsageError(ErrorKind.BAD_OPTION, "no digest of a plan", expected=expected, found=repr(plan_digest))
+    claim = {"schema": "embsnap.run", "version": 1, "plan_digest": plan_digest, "tool": tool}
+    data = json.dumps(claim).encode() + b"\n"
+    for attempt in count():
+        run_id = f"{plan_digest[:12]}-{attempt}"
+        try:
+            store.create(run_location(run_id), data)
+        except RefusedError:
+            if store.stat(run_location(run_id)) is None:
+                raise
+            continue
+        return run_id
+    raise AssertionError("count() does not end")
+
+
+def run_location(run_id: str) -> str:
+    """Where a run's claim lies."""
+    return f"embsnap/{run_id}/run.json"
+
+
+def object_location(run_id: str, index: int) -> str:
+    """Where a run's object lies."""
+    return f"embsnap/{run_id}/{index:05}"
+
+
+def _leftovers(store: Store, num_objects: int, num_bytes: int) -> Finding:
+    return Finding(
+        severity=Severity.NOTE,
+        kind="leftovers",
+        place=store.uri,
+        message=f"runs that have not committed hold {num_objects} objects of {num_bytes} bytes there",
+        remedy="delete the other directories under embsnap/ once no run writes there",
+        count=num_objects,
+    )

@@ -1,0 +1,168 @@
+"""Optimizer state: which arrays belong to which table, and what each holds for a row.
+
+torchrec writes the state of a table's weight as `<app key>/state/<prefix><weight key>/<state key>`. The prefix is empty
+or that of a combined optimizer (`fused_opt.`). The state key of a fused optimizer begins with the table's name
+(`user.momentum1`), that of a dense one does not (`exp_avg`). Fused state is sharded like the table; dense state of a
+sharded table is a plain tensor on each rank, without offsets: the states of that rank's shards of the weight, stacked
+along rows in the order of its manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from math import prod
+
+from embsnap.errors import ErrorKind, SnapshotError
+from embsnap.formats.torchsnapshot.arrays import assemble, assemble_entry, is_sharded, prove_cover
+from embsnap.formats.torchsnapshot.listing import Listing
+from embsnap.model.geometry import Box
+from embsnap.model.manifest import ChunkedTensorEntry, DTensorEntry, ShardedTensorEntry, TensorEntry
+from embsnap.model.paths import last_segment
+from embsnap.model.table import Piece, StateLayout, StoredArray, TableState
+
+__all__ = ["assemble_state", "column_cuts", "group_by_parent", "state_name"]
+
+_SINGLE_VALUE_NAMES = frozenset({"iter", "step"})
+"""States that count steps, whatever their shape."""
+_SHARDED_FORMS = ("ShardedTensor", "DTensor")
+
+
+def state_name(logical: str, table: str) -> str:
+    """`…/user.momentum1` of the table `user` → `momentum1`; `…/exp_avg` → `exp_avg`."""
+    return last_segment(logical).removeprefix(f"{table}.")
+
+
+def column_cuts(weight: StoredArray) -> tuple[int, ...]:
+    """The columns at which the pieces of a table begin, ascending."""
+    return tuple(sorted({piece.offsets[1] for piece in weight.pieces})) or (0,)
+
+
+def assemble_state(listing: Listing, logical: str, table: str, weight: StoredArray) -> TableState:
+    """One optimizer state of a table.
+
+    Args:
+        listing: Of the snapshot.
+        logical: Path of the state.
+        table: Name of the table.
+        weight: The table's `[V, D]` array.
+
+    Raises:
+        SnapshotError: As for `assemble`; `bad-cover` too if a rank's local state does not fit its shards of the weight.
+    """
+    name = state_name(logical, table)
+    is_local = name not in _SINGLE_VALUE_NAMES and _is_local(listing, logical, weight)
+    array = _local_states_joined(listing, logical, weight) if is_local else assemble(listing, logical)
+    return TableState(name=name, array=array, layout=_layout(name, array.shape, weight))
+
+
+def _layout(name: str, shape: tuple[int, ...], weight: StoredArray) -> StateLayout:
+    num_rows, num_cuts = weight.shape[0], len(column_cuts(weight))
+    if shape == () or name in _SINGLE_VALUE_NAMES:
+        return StateLayout.SINGLE
+    if shape == weight.shape:
+        return StateLayout.ELEMENT_WISE
+    if shape in ((num_rows,), (num_rows, 1)):
+        return StateLayout.ROW_WISE
+    if num_cuts > 1 and shape == (num_rows * num_cuts,):
+        return StateLayout.ROW_WISE_PER_COLUMN_SHARD
+    return StateLayout.SINGLE if shape == (1,) else StateLayout.OTHER
+
+
+def _is_local(listing: Listing, logical: str, weight: StoredArray) -> bool:
+    """True for plain tensors on each rank beside a weight that is spread over ranks."""
+    ranked = listing.by_path[logical]
+    if weight.form not in _SHARDED_FORMS or any(is_sharded(entry) for entry in ranked.values()):
+        return False
+    entries = [entry for entry in ranked.values() if isinstance(entry, TensorEntry | ChunkedTensorEntry)]
+    return any(entry.shape not in ((), (1,), weight.shape) and not entry.replicated for entry in entries)
+
+
+def _local_states_joined(listing: Listing, logical: str, weight: StoredArray) -> StoredArray:
+    locals_: list[StoredArray] = []
+    pieces: list[Piece] = []
+    shapes: set[tuple[int, ...]] = set()
+    for rank, entry in sorted(listing.by_path[logical].items()):
+        if isinstance(entry, TensorEntry | ChunkedTensorEntry):
+            local = assemble_entry(logical, entry, rank)
+            parts = _parts_of(listing, weight, rank)
+            shapes.add(_whole_shape(local, parts, weight))
+            pieces += [moved for piece in local.pieces for moved in _moved(piece, local, parts, weight)]
+            locals_.append(local)
+    if len(shapes) != 1 or len({local.dtype for local in locals_}) != 1:
+        raise _misfit(logical, "one shape and dtype over all ranks", f"shapes {sorted(map(list, shapes))}")
+    pieces.sort(key=lambda piece: piece.offsets)
+    return prove_cover(replace(locals_[0], shape=shapes.pop(), pieces=tuple(pieces)), logical)
+
+
+def _parts_of(listing: Listing, weight: StoredArray, rank: int) -> list[Box]:
+    """A rank's shards of the weight in the order of its manifest, those that only divide rows put together again."""
+    parts: list[Box] = []
+    entry = listing.by_path[weight.path].get(rank)
+    for shard in entry.shards if isinstance(entry, ShardedTensorEntry | DTensorEntry) else ():
+        (row, column), (num_rows, num_columns) = shard.offsets, shard.sizes
+        last = parts[-1] if parts else None
+        if last is not None and (last.ends[0], last.offsets[1], last.sizes[1]) == (row, column, num_columns):
+            parts[-1] = Box(last.offsets, (last.sizes[0] + num_rows, num_columns))
+        else:
+            parts.append(Box(shard.offsets, shard.sizes))
+    return parts
+
+
+def _whole_shape(local: StoredArray, parts: list[Box], weight: StoredArray) -> tuple[int, ...]:
+    """The shape of the whole state, of which a rank holds `local`: its parts stacked along rows."""
+    num_rows, widths = sum(part.sizes[0] for part in parts), {part.sizes[1] for part in parts}
+    total_rows, total_columns = weight.shape
+    if len(widths) == 1 and local.shape == (num_rows, *widths):
+        return weight.shape
+    if widths == {total_columns} and local.shape in ((num_rows,), (num_rows, 1)):
+        return (total_rows, *local.shape[1:])
+    if all(part.sizes[0] == total_rows for part in parts) and local.shape == (num_rows,):
+        return (total_rows * len(column_cuts(weight)),)
+    raise _misfit(local.path, f"the {num_rows} rows of its rank's {len(parts)} shards", list(local.shape))
+
+
+def _moved(piece: Piece, local: StoredArray, parts: list[Box], weight: StoredArray) -> Iterator[Piece]:
+    """A piece of a local state, cut where its rank's parts end and moved to where they lie."""
+    row_bytes = prod(local.shape[1:]) * local.dtype.itemsize
+    first, last = piece.offsets[0], piece.offsets[0] + piece.sizes[0]
+    stacked = 0
+    for part in parts:
+        begin, end = max(first, stacked), min(last, stacked + part.sizes[0])
+        if begin < end:
+            start = piece.start + (begin - first) * row_bytes
+            whole = piece.end is None and (begin, end) == (first, last)
+            offsets = _offsets(begin - stacked, part, local, weight)
+            stop = None if whole else start + (end - begin) * row_bytes
+            yield replace(piece, offsets=offsets, sizes=(end - begin, *piece.sizes[1:]), start=start, end=stop)
+        stacked += part.sizes[0]
+
+
+def _offsets(row: int, part: Box, local: StoredArray, weight: StoredArray) -> tuple[int, ...]:
+    """Where a row of a part's local state lies in the whole state."""
+    if local.shape[1:] == part.sizes[1:]:
+        return part.offsets[0] + row, part.offsets[1]
+    if part.sizes[1] == weight.shape[1]:
+        return (part.offsets[0] + row, 0)[: len(local.shape)]
+    return (column_cuts(weight).index(part.offsets[1]) * weight.shape[0] + row,)
+
+
+def _misfit(logical: str, expected: str, found: object) -> SnapshotError:
+    return SnapshotError(
+        ErrorKind.BAD_COVER,
+        "local optimizer state does not fit the shards of its table",
+        where=logical,
+        expected=expected,
+        found=found,
+        hint="leave the optimizer state out, or take the snapshot with a fused optimizer",
+    )
+
+
+def group_by_parent(paths: Iterable[str]) -> Mapping[str, list[str]]:
+    """Logical paths by the key of the container right above them, unescaped."""
+    grouped: dict[str, list[str]] = {}
+    for path in paths:
+        above = path.rpartition("/")[0]
+        if "/" in above:
+            grouped.setdefault(last_segment(above), []).append(path)
+    return grouped

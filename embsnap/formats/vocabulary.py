@@ -1,0 +1,90 @@
+"""Reading a vocabulary: parquet files of entity ids and rows, straight into arrays of their final size.
+
+Integers take 8 bytes of id and 8 of row per entity and are decoded in small batches that stay in the cache, one
+column of one row group per task. `docs/vocabularies.md` describes the files.
+
+Shape suffixes: N entities.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from embsnap.errors import ErrorKind, IncompatibleError
+from embsnap.formats.parquet import ParquetObject
+from embsnap.formats.vocabulary_arrays import MemoryLimit
+from embsnap.formats.vocabulary_columns import VocabularyColumns, agree_on_layout
+from embsnap.formats.vocabulary_files import find_parquet
+from embsnap.formats.vocabulary_reading import VocabularyReading
+from embsnap.formats.vocabulary_writer import write_vocabulary
+from embsnap.kernels.threads import run
+from embsnap.model.progress import SILENT, Progress
+from embsnap.model.vocabulary import Vocabulary
+
+__all__ = ["VocabularyColumns", "read_vocabulary", "write_vocabulary"]
+
+
+def read_vocabulary(
+    uri: str,
+    *,
+    columns: VocabularyColumns | None = None,
+    donor_column: str | None = None,
+    options: Mapping[str, str] | None = None,
+    threads: int = 1,
+    memory_limit: int | None = None,
+    progress: Progress = SILENT,
+) -> Vocabulary:
+    """Read the entity ids and rows of one table, in the order of the files' names and of the rows in them.
+
+    Duplicates and rows beyond the table are not looked for here: see `embsnap.ops.vocabulary`.
+
+    Args:
+        uri: A parquet file, a directory of them, or a glob.
+        columns: Names of columns, where they are not to be found by their usual names.
+        donor_column: Column of the old entity that a new row starts from. Where it is null the entity's own id stands
+            for it.
+        options: Of the store.
+        threads: How many columns are decoded at a time.
+        memory_limit: In bytes: a vocabulary that takes more is refused. By default this machine's memory.
+        progress: Is told the rows done.
+
+    Raises:
+        IncompatibleError: `bad-vocabulary`: columns are missing, ambiguous or of impossible types; ids or rows are
+            null, or rows negative; there is no entity; or it does not fit in memory. `id-type-mismatch`: files differ.
+        NotFoundError: `no-such-object`: no parquet file is there.
+        SnapshotError: `bad-parquet`: a file is damaged, or no parquet file.
+        StorageError: The storage failed.
+    """
+    found = find_parquet(uri, options)
+    files = run([partial(ParquetObject, found.store, location) for location in found.locations], threads)
+    layout = agree_on_layout(files, columns or VocabularyColumns(), donor_column)
+    num_rows = sum(file.num_rows for file in files)
+    if num_rows == 0:
+        raise _empty(uri, files)
+    task = f"read vocabulary {uri}"
+    progress.start(task, num_rows, "rows")
+    try:
+        limit = MemoryLimit(uri, _physical_memory() if memory_limit is None else memory_limit)
+        reading = VocabularyReading(files, layout, limit, lambda done: progress.advance(task, done))
+        run(reading.tasks(), threads)
+    finally:
+        progress.finish(task)
+    reading.defects.check(uri, [file.uri for file in files])
+    return reading.vocabulary(uri, found.findings)
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _empty(uri: str, files: Sequence[ParquetObject]) -> IncompatibleError:
+    return IncompatibleError(
+        ErrorKind.BAD_VOCABULARY,
+        "the vocabulary is empty",
+        where=uri,
+        expected="at least one entity",
+        found=f"no row in {len(files)} {'file' if len(files) == 1 else 'files'}",
+        hint="check that whatever wrote the vocabulary has finished",
+    )

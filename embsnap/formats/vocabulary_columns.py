@@ -1,0 +1,130 @@
+"""Which columns of a vocabulary's parquet files hold the entity ids, the rows and the counts, and of what type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from embsnap.errors import ErrorKind, IncompatibleError
+from embsnap.formats.parquet import ParquetObject
+from embsnap.model.vocabulary import IdType
+
+__all__ = ["Layout", "VocabularyColumns", "agree_on_layout"]
+
+_CANDIDATES = {
+    "id": ("id", "entity_id", "entity", "key", "raw_id", "value"),
+    "row": ("row", "row_index", "row_id", "index", "idx", "table_index", "embedding_index"),
+    "count": ("count", "counts", "freq", "frequency", "num_observed"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VocabularyColumns:
+    """Names of columns; None where they are to be found by their usual names."""
+
+    id: str | None = None
+    """Entity ids; found as `id`, `entity_id`, `entity`, `key`, `raw_id` or `value`."""
+    row: str | None = None
+    """Rows; found as `row`, `row_index`, `row_id`, `index`, `idx`, `table_index` or `embedding_index`."""
+    count: str | None = None
+    """How often each entity was seen; found as `count`, `counts`, `freq`, `frequency` or `num_observed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The columns to read, the same in all files of a vocabulary."""
+
+    id: str
+    row: str
+    count: str | None
+    donor: str | None
+    id_type: IdType
+
+
+def agree_on_layout(files: Sequence[ParquetObject], columns: VocabularyColumns, donor: str | None) -> Layout:
+    """Find the columns in the first file, and prove that every other file has them in the same types.
+
+    Raises:
+        IncompatibleError: `bad-vocabulary`: a column is missing, ambiguous or of a type that cannot be; or
+            `id-type-mismatch`: two files hold ids of different types, or donors are of another type than ids.
+    """
+    first = files[0]
+    id_name, row_name = _required(first, "id", columns.id), _required(first, "row", columns.row)
+    count_name = _named(first, "count", columns.count)
+    layout = Layout(id_name, row_name, count_name, donor, _id_type(first, id_name))
+    for file in files:
+        _check_file(file, layout, first)
+    return layout
+
+
+def _check_file(file: ParquetObject, layout: Layout, first: ParquetObject) -> None:
+    for name in (layout.id, layout.row, layout.count, layout.donor):
+        if name is not None and file.names.count(name) != 1:
+            problem = "has no column" if name not in file.names else "has more than one column"
+            raise _bad_columns(file, f"{problem} {name!r}", "one, as in every file of the vocabulary")
+    for name in (layout.row, layout.count):
+        if name is not None and not pa.types.is_integer(file.type_of(name)):
+            raise _bad_columns(file, f"column {name!r} is of type {file.type_of(name)}", "an integer type")
+    _check_id_type(file, layout.id, layout.id_type, f"{layout.id_type}, as in {first.uri}")
+    if layout.donor is not None:
+        _check_id_type(file, layout.donor, layout.id_type, f"{layout.id_type}, as the ids in column {layout.id!r}")
+
+
+def _check_id_type(file: ParquetObject, name: str, id_type: IdType, expected: str) -> None:
+    found = _id_type(file, name)
+    if found is not id_type:
+        raise IncompatibleError(
+            ErrorKind.ID_TYPE_MISMATCH,
+            f"column {name!r} holds ids of another type than the rest of the vocabulary",
+            where=file.uri,
+            expected=expected,
+            found=f"{found} ({file.type_of(name)})",
+            hint="write all ids of a vocabulary in one type",
+        )
+
+
+def _required(file: ParquetObject, role: str, given: str | None) -> str:
+    name = _named(file, role, given)
+    if name is None:
+        usual = ", ".join(_CANDIDATES[role])
+        raise _bad_columns(file, f"no column looks like the {role} column", f"a column named one of {usual}")
+    return name
+
+
+def _named(file: ParquetObject, role: str, given: str | None) -> str | None:
+    if given is not None:
+        return given
+    found = [name for name in file.names if name.lower() in _CANDIDATES[role]]
+    if len(found) > 1:
+        names = ", ".join(repr(name) for name in found)
+        raise _bad_columns(file, f"{names} all look like the {role} column", "one of them")
+    return found[0] if found else None
+
+
+def _id_type(file: ParquetObject, name: str) -> IdType:
+    if file.names.count(name) != 1:
+        problem = "has no column" if name not in file.names else "has more than one column"
+        raise _bad_columns(file, f"{problem} {name!r}", "one")
+    found: Any = file.type_of(name)
+    if pa.types.is_integer(found):
+        return IdType.UINT64 if pa.types.is_uint64(found) else IdType.INT64
+    if pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found):
+        return IdType.STRING
+    binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+    if any(check(found) for check in binary):
+        return IdType.BINARY
+    raise _bad_columns(file, f"column {name!r} is of type {found}", "ids of an integer, string or binary type")
+
+
+def _bad_columns(file: ParquetObject, problem: str, expected: str) -> IncompatibleError:
+    return IncompatibleError(
+        ErrorKind.BAD_VOCABULARY,
+        problem,
+        where=file.uri,
+        expected=expected,
+        found=f"columns {', '.join(file.names)}" if file.names else "no columns",
+        hint="name the columns with vocab_columns: {id: …, row: …, count: …}",
+    )

@@ -1,0 +1,147 @@
+"""The tasks that read a vocabulary's columns, and the arrays they fill.
+
+Each task decodes one column of one row group, in batches that stay in the cache, into its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from embsnap.errors import ErrorKind, IncompatibleError
+from embsnap.formats.parquet import ParquetObject
+from embsnap.formats.vocabulary_arrays import BytesArray, IdArray, IntegerArray, MemoryLimit, id_array
+from embsnap.formats.vocabulary_columns import Layout
+from embsnap.formats.vocabulary_defects import Defects
+from embsnap.model.findings import Finding
+from embsnap.model.vocabulary import Vocabulary
+
+__all__ = ["VocabularyReading"]
+
+_BATCH_ROWS = 1 << 16
+_BATCH_BYTES = 1 << 26
+"""Most that one batch of ids may decode to, by the longest id in its dictionary."""
+_MAX_ID_BYTES = 1 << 16
+"""An entity id longer than this is taken for a mistake, or for an attack."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """One row group and where it lands."""
+
+    file_number: int
+    number: int
+    start: int
+    """Of its first row in the vocabulary."""
+    start_in_file: int
+
+
+class VocabularyReading:
+    """The arrays of one vocabulary while they are filled."""
+
+    def __init__(
+        self, files: Sequence[ParquetObject], layout: Layout, limit: MemoryLimit, advance: Callable[[int], None]
+    ) -> None:
+        """Make room for all rows of `files`; `advance` is told the rows done."""
+        self._files, self._layout, self._advance = files, layout, advance
+        num_rows = sum(file.num_rows for file in files)
+        self.defects = Defects()
+        self._rows = IntegerArray(num_rows, np.int64, limit)
+        self._counts = None if layout.count is None else IntegerArray(num_rows, np.int64, limit)
+        self._ids = id_array(layout.id_type, num_rows, limit)
+        self._donors = None if layout.donor is None else id_array(layout.id_type, num_rows, limit)
+
+    def tasks(self) -> list[Callable[[], None]]:
+        """One per row group and column. Ids come first: they take longest."""
+        groups, layout = list(_groups(self._files)), self._layout
+        tasks: list[Callable[[], None]] = [partial(self._land_ids, group, self._ids, (layout.id,)) for group in groups]
+        if self._donors is not None and layout.donor is not None:
+            tasks += [partial(self._land_ids, group, self._donors, (layout.donor, layout.id)) for group in groups]
+        tasks += [partial(self._land_numbers, group, self._rows, layout.row, self._advance) for group in groups]
+        if self._counts is not None and layout.count is not None:
+            tasks += [partial(self._land_numbers, group, self._counts, layout.count, _ignore) for group in groups]
+        return tasks
+
+    def vocabulary(self, uri: str, findings: tuple[Finding, ...]) -> Vocabulary:
+        """What was read."""
+        counts = None if self._counts is None else self._counts.values_N
+        donors = None if self._donors is None else self._donors.ids()
+        id_type = self._layout.id_type
+        return Vocabulary(uri, id_type, self._ids.ids(), self._rows.values_N, counts, donors, findings)
+
+    def _land_numbers(self, group: _Group, into: IntegerArray, name: str, advance: Callable[[int], None]) -> None:
+        done = 0
+        for (array,) in self._files[group.file_number].batches(group.number, (name,), _BATCH_ROWS):
+            landed = into.land(group.start + done, array)
+            if array.null_count:
+                self._note_nulls(group, done, name, array)
+            elif landed.min(initial=0) < 0:
+                wrong = np.flatnonzero(landed < 0)
+                at = group.start_in_file + done
+                problem = f"values in column {name!r} below 0 or beyond int64"
+                self.defects.add(problem, group.file_number, at, wrong.tolist(), landed[wrong[:5]].tolist())
+            done += len(array)
+            advance(len(array))
+
+    def _land_ids(self, group: _Group, into: IdArray, names: tuple[str, ...]) -> None:
+        """Land the first of the columns `names` that is not null."""
+        file, done = self._files[group.file_number], 0
+        batch_rows = _BATCH_ROWS
+        if isinstance(into, BytesArray):
+            batch_rows = min(_safe_rows(file, group.number, name) for name in names)
+        for array, *others in file.batches(group.number, names, batch_rows):
+            for other in others:
+                array = _plain(array).fill_null(_plain(other)) if array.null_count else array
+            if array.null_count:
+                self._note_nulls(group, done, names[-1], array)
+            if isinstance(into, IntegerArray):
+                into.land(group.start + done, array)
+            elif (longest := into.land(group.start + done, array)) > _MAX_ID_BYTES:
+                raise _long_id(file, names[0], longest)
+            done += len(array)
+
+    def _note_nulls(self, group: _Group, done: int, name: str, array: Any) -> None:
+        nulls = [index for index, is_null in enumerate(array.is_null().to_pylist()) if is_null]
+        problem = f"nulls in column {name!r}"
+        self.defects.add(problem, group.file_number, group.start_in_file + done, nulls, ["null"] * len(nulls))
+
+
+def _groups(files: Sequence[ParquetObject]) -> Iterator[_Group]:
+    start = 0
+    for file_number, file in enumerate(files):
+        start_in_file = 0
+        for number, num_rows in enumerate(file.row_groups):
+            yield _Group(file_number, number, start, start_in_file)
+            start, start_in_file = start + num_rows, start_in_file + num_rows
+
+
+def _safe_rows(file: ParquetObject, row_group: int, name: str) -> int:
+    """How many rows of a string column may be decoded at a time, whatever its dictionary holds."""
+    longest = file.longest_in_dictionary(row_group, name)
+    if longest is not None and longest > _MAX_ID_BYTES:
+        raise _long_id(file, name, longest)
+    return min(_BATCH_ROWS, _BATCH_BYTES // max(1, _MAX_ID_BYTES if longest is None else longest))
+
+
+def _long_id(file: ParquetObject, name: str, longest: int) -> IncompatibleError:
+    return IncompatibleError(
+        ErrorKind.BAD_VOCABULARY,
+        f"column {name!r} does not look like entity ids",
+        where=file.uri,
+        expected=f"ids of at most {_MAX_ID_BYTES} bytes",
+        found=f"one of {longest} bytes",
+        hint="name the column of ids with vocab_columns: {id: …}",
+    )
+
+
+def _plain(array: Any) -> Any:
+    return array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
+
+
+def _ignore(rows: int) -> None:
+    """Count the rows of one column only."""
