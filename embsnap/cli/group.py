@@ -1,0 +1,84 @@
+"""The group of commands: each is imported when it is asked for, so that each pays for itself alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+
+import click
+
+from embsnap import __version__
+
+__all__ = ["COMMANDS", "Entry", "LazyGroup", "group"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command is, and what the list of commands says of it."""
+
+    module: str
+    """Its module, whose `command` it is."""
+    summary: str
+    """The first line of its help."""
+
+
+_SUMMARIES = {
+    "config": "Check configuration files, and describe what may stand in them.",
+    "demo": "Try a warm start on two days of a made-up interaction graph.",
+    "doctor": "Check that what is installed fits together and loads.",
+    "inspect": "Show what is in the snapshot at URI: tables, optimizer state, other entries, origin, findings.",
+    "restore": "Write a model's tables with every row as it was: `warmstart`, where nothing may change.",
+    "warmstart": "Write a new model's tables, each row following its entity from an old snapshot.",
+}
+
+COMMANDS = {name: Entry(f"embsnap.cli.{name}", summary) for name, summary in _SUMMARIES.items()}
+"""By name."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and summaries without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, sorted."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name].module).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands into the help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].summary) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="embsnap")
+@click.option("--traceback", is_flag=True, help="Print the Python traceback of any error.")
+def group(traceback: bool) -> None:
+    """Embedding tables between two trainings: the rows follow their entities.
+
+    \b
+    Examples:
+      embsnap inspect /data/run7@latest
+      embsnap warmstart tomorrow.yaml --out /data/run8/warm
+
+    \b
+    Shell completion, for one session (zsh and fish likewise):
+      eval "$(_EMBSNAP_COMPLETE=bash_source embsnap)"
+
+    \b
+    Exit codes:
+      0  done, and the answer is yes
+      1  done, and the answer is no
+      2  usage
+      3  not found, or ambiguous
+      4  not a committed, readable snapshot
+      5  incompatible: shape, dtype, vocabulary
+      6  storage, permission, disk full
+      7  refused: the destination is taken
+      70 a bug in embsnap; 130 interrupted; 143 terminated; 141 closed pipe
+    """

@@ -1,0 +1,156 @@
+"""Rows for entities that the old table does not know, drawn by the table's initializer.
+
+The value of element (i, j) depends on the seed, the table's name, the entity of row i (or the row itself, where no
+entity holds it) and j, and on nothing else: not on order, blocks, threads or device.
+
+Shape suffixes: D embedding_dim, N rows in hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embsnap.config.embedding import EmbeddingBagConfig
+from embsnap.config.initializer import (
+    ConstantInit,
+    DonorInit,
+    MeanCovarianceInit,
+    MeanInit,
+    NormalInit,
+    TruncatedNormalInit,
+    UniformInit,
+    ZerosInit,
+)
+from embsnap.formats.torchsnapshot.rows import ArrayReader
+from embsnap.kernels.initialize import (
+    Constant,
+    Distribution,
+    MultivariateNormal,
+    Normal,
+    TruncatedNormal,
+    Uniform,
+    clip_norms,
+    fill,
+    table_key,
+)
+from embsnap.kernels.reduce import BLOCK_ROWS, Moments, RowMoments
+
+__all__ = ["InitialRows", "OldRows", "resolve_initializer"]
+
+
+@dataclass(frozen=True, slots=True)
+class InitialRows:
+    """Draws rows of one table."""
+
+    spec: Distribution
+    table_key: int
+    seed: int
+    max_norm: float | None
+    description: str
+    """As plan and report name it."""
+
+    def draw(self, keys_N: NDArray[np.uint64], dim: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """`[N, dim]` of `dtype`: drawn in float64, rounded once to float32 (float64 tables keep it), then cast."""
+        rows_ND = np.empty((len(keys_N), dim), np.float64 if dtype == np.float64 else np.float32)
+        fill(rows_ND, keys_N, table_key=self.table_key, seed=self.seed, spec=self.spec)
+        return self.clip(rows_ND).astype(dtype, copy=False)
+
+    def clip(self, rows_ND: NDArray[Any]) -> NDArray[Any]:
+        """The rows in float32 (or float64), none longer than `max_norm`."""
+        rows_ND = rows_ND.astype(np.float64 if rows_ND.dtype == np.float64 else np.float32, copy=False)
+        if self.max_norm is not None:
+            clip_norms(rows_ND, self.max_norm)
+        return rows_ND
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OldRows:
+    """What an initializer may need of the old table."""
+
+    rows: ArrayReader
+    occupied_N: NDArray[np.int64] | None
+    """Rows that an entity holds; None for all."""
+    donor_row: int | None
+    """Row of the configured donor id."""
+
+    def moments(self, *, covariance: bool) -> Moments:
+        """Mean (and covariance) of the occupied rows: one pass, 65,536 rows at a time in float64."""
+        rows_N = np.arange(self.rows.num_rows) if self.occupied_N is None else np.sort(self.occupied_N)
+        moments = RowMoments(len(rows_N), self.rows.dim, covariance=covariance)
+        for block in range(moments.num_blocks):
+            asked_N = rows_N[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS]
+            rows_ND = np.empty((len(asked_N), self.rows.dim), self.rows.dtype)
+            self.rows.gather(asked_N, rows_ND)
+            moments.add(block, rows_ND)
+        return moments.result()
+
+    def donor(self) -> NDArray[np.float64]:
+        """`[D]`: the donor's row."""
+        assert self.donor_row is not None
+        row_1D = np.empty((1, self.rows.dim), self.rows.dtype)
+        self.rows.read(self.donor_row, self.donor_row + 1, row_1D)
+        donor_D: NDArray[np.float64] = row_1D[0].astype(np.float64)
+        return donor_D
+
+
+def resolve_initializer(table: EmbeddingBagConfig, old: OldRows | None) -> InitialRows:
+    """Turn a table's configuration into numbers; without one it is torchrec's own, uniform(±1/√num_embeddings).
+
+    Raises:
+        StorageError, SnapshotError: Reading the old table for its moments failed.
+    """
+    config = table.initializer_or_default
+    spec, arguments = _spec(table, old)
+    described = [*arguments, f"seed={config.seed}"]
+    if config.max_norm is not None:
+        described.append(f"max_norm={config.max_norm:.6g}")
+    description = f"{config.kind}({', '.join(described)})"
+    return InitialRows(spec, table_key(table.name), config.seed, config.max_norm, description)
+
+
+def _spec(table: EmbeddingBagConfig, old: OldRows | None) -> tuple[Distribution, list[str]]:
+    """The kernel's parameters, and how the report names them."""
+    match table.initializer_or_default.init:
+        case ZerosInit():
+            return Constant(0.0), []
+        case ConstantInit(value=value):
+            return Constant(value), [f"{value:.6g}"]
+        case UniformInit(bound=bound):
+            bound = 1 / sqrt(table.num_embeddings) if bound is None else bound
+            return Uniform(-bound, bound), [f"±{bound:.6g}"]
+        case NormalInit(mean=mean, std=std):
+            return Normal(mean, std), [f"mean={mean:.6g}", f"std={std:.6g}"]
+        case TruncatedNormalInit(mean=mean, std=scale):
+            scale = 1 / sqrt(table.embedding_dim) if scale is None else scale
+            return TruncatedNormal(mean, scale), [f"mean={mean:.6g}", f"std={scale:.6g}"]
+        case from_old:
+            assert old is not None, "the config refuses these without a pretrained table"
+            return _spec_from_old(from_old, old, table)
+
+
+def _spec_from_old(
+    init: MeanInit | MeanCovarianceInit | DonorInit, old: OldRows, table: EmbeddingBagConfig
+) -> tuple[Distribution, list[str]]:
+    match init:
+        case MeanInit():
+            return Constant(old.moments(covariance=False).mean_D), []
+        case MeanCovarianceInit():
+            moments = old.moments(covariance=True)
+            return MultivariateNormal(moments.mean_D, _factor(moments.covariance_DD)), []
+        case DonorInit(id=entity_id) if entity_id is not None:
+            return Constant(old.donor()), [f"id={entity_id}"]
+        case DonorInit(column=column):
+            bound = 1 / sqrt(table.num_embeddings)
+            return Uniform(-bound, bound), [f"column={column}", f"uniform(±{bound:.6g}) where it names no old entity"]
+
+
+def _factor(covariance_DD: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lower-triangular L with L @ L.T = covariance, also where the covariance is singular (a constant column)."""
+    values_D, vectors_DD = np.linalg.eigh(covariance_DD)
+    root_DD = vectors_DD * np.sqrt(np.clip(values_D, 0, None))
+    return np.ascontiguousarray(np.transpose(np.linalg.qr(root_DD.T, mode="r")))

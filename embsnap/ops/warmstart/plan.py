@@ -1,0 +1,254 @@
+"""Warm start: yesterday's rows under today's vocabulary, planned as data and applied block by block.
+
+    plan = plan_warmstart(config, options)     every check is made here, before anything is written
+    write_warmstart(plan, "runs/day2")         rows go from snapshot to snapshot, without torch
+
+`embsnap.live` fills a module from the same plan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from time import monotonic
+
+from embsnap.config.embedding import LargeEmbeddingsConfig
+from embsnap.errors import ErrorKind, GateError, UsageError
+from embsnap.formats.sidecar import Lineage, Parent, TableVocabulary
+from embsnap.formats.torchsnapshot.writer import ArrayToWrite, write_snapshot
+from embsnap.model.progress import SILENT, Progress
+from embsnap.ops.memory import Budget, available_memory
+from embsnap.ops.warmstart.paths import DEFAULT_PREFIX, check_prefix
+from embsnap.ops.warmstart.result import TableReport, WarmstartResult
+from embsnap.ops.warmstart.rows import Tap
+from embsnap.ops.warmstart.sources import Sources
+from embsnap.ops.warmstart.state import OptimizerStateForm
+from embsnap.ops.warmstart.table import PlannedTable, plan_table
+from embsnap.storage.uri import open_store
+
+__all__ = ["DEFAULT_OPTIONS", "WarmstartOptions", "WarmstartPlan", "plan_warmstart", "write_planned", "write_warmstart"]
+
+
+@dataclass(frozen=True, slots=True)
+class WarmstartOptions:
+    """What the command line adds to a config."""
+
+    command: str = "warmstart"
+    """As the lineage names it."""
+    prefix: str = DEFAULT_PREFIX
+    """App key and module path of the tables in the new snapshot."""
+    optimizer_state: OptimizerStateForm = OptimizerStateForm.TENSOR
+    identical: bool = False
+    """Refuse a table of which any entity is new, gone or moved (`embsnap restore`)."""
+    min_coverage: float | None = None
+    """Least carried / (carried + new) of each table with a vocabulary."""
+    min_weighted_coverage: float | None = None
+    """The same weighted by the new vocabulary's counts."""
+    threads: int = 2
+    memory_budget: int | None = None
+    """Bytes of row data in memory at once; None is a quarter of what is available."""
+    storage_options: Mapping[str, str] = field(default_factory=dict)
+
+
+DEFAULT_OPTIONS = WarmstartOptions()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WarmstartPlan:
+    """The tables of a new model, each with where its rows come from. Nothing has been written yet."""
+
+    tables: tuple[PlannedTable, ...]
+    options: WarmstartOptions
+    budget: Budget
+    seconds: float
+    """Spent on planning: vocabularies read, ids joined."""
+
+    def arrays(self) -> list[ArrayToWrite]:
+        """Weights, then optimizer state, table by table."""
+        return [array for table in self.tables for array in (table.weight_to_write, *table.state_to_write)]
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 over all that decides what is written: equal digests give equal snapshots."""
+        described = {
+            "command": self.options.command,
+            "prefix": self.options.prefix,
+            "optimizer_state": self.options.optimizer_state.value,
+            "tables": [table.description for table in self.tables],
+        }
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+    def lineage(self) -> Lineage:
+        """Which snapshots the tables come from, and how many of their rows."""
+        parents = sorted(
+            {(t.old.snapshot.uri, t.old.snapshot.metadata_sha256) for t in self.tables if t.old is not None}
+        )
+        return Lineage(
+            parents=tuple(Parent(uri, digest) for uri, digest in parents),
+            command=self.options.command,
+            plan_digest=self.digest,
+            counts={table.name: asdict(table.counts) for table in self.tables},
+        )
+
+    def vocabularies(self) -> dict[str, TableVocabulary]:
+        """The vocabulary of each new table, as the sidecar records it."""
+        return {
+            table.name: TableVocabulary(table.vocabulary.uri, table.vocabulary.fingerprint)
+            for table in self.tables
+            if table.vocabulary is not None
+        }
+
+    def result(self, *, applied: bool = False, seconds: float = 0.0) -> WarmstartResult:
+        """What is reported: of the plan alone, or once its rows were read, which took `seconds`."""
+        return WarmstartResult(
+            command=self.options.command,
+            destination=None,
+            applied=applied,
+            tables=tuple(_report(table, applied=applied) for table in self.tables),
+            plan_digest=self.digest,
+            num_bytes_to_read=sum(table.num_bytes_to_read for table in self.tables),
+            num_bytes_to_write=sum(_num_bytes(array) for array in self.arrays()),
+            peak_memory_bytes=self.budget.row_bytes + sum(table.num_map_bytes for table in self.tables),
+            planning_seconds=self.seconds,
+            seconds=self.seconds + seconds,
+        )
+
+
+def plan_warmstart(
+    config: LargeEmbeddingsConfig, options: WarmstartOptions = DEFAULT_OPTIONS, *, progress: Progress = SILENT
+) -> WarmstartPlan:
+    """Find and check everything that `config` names, and map the rows of every table.
+
+    Raises:
+        UsageError: No table has `pretrained`, or an option makes no sense.
+        NotFoundError: A snapshot, table or vocabulary does not exist.
+        SnapshotError: A snapshot is torn or corrupt.
+        IncompatibleError: Shapes, dtypes or vocabularies do not fit.
+        GateError: A table's coverage is below `min_coverage` or `min_weighted_coverage`.
+    """
+    began = monotonic()
+    check_prefix(options.prefix)
+    if not any(table.pretrained is not None for table in config.tables):
+        raise UsageError(
+            ErrorKind.NOTHING_TO_DO,
+            "no table has `pretrained`, so there is nothing to start from",
+            hint="give at least one table a pretrained snapshot: {emb_name: …, embedding_snapshot_uri: …}",
+        )
+    sources = Sources(options=options.storage_options, threads=options.threads, progress=progress)
+    logged = config.logged_tables()
+    tables = tuple(
+        plan_table(
+            table,
+            sources,
+            prefix=options.prefix,
+            optimizer_state=options.optimizer_state,
+            identical=options.identical,
+            threads=options.threads,
+            log_norm=table.name in logged,
+        )
+        for table in config.tables
+    )
+    _check_gates(tables, options)
+    budget = Budget.of(options.memory_budget or available_memory() // 4, options.threads)
+    return WarmstartPlan(tables, options, budget, monotonic() - began)
+
+
+def write_warmstart(plan: WarmstartPlan, uri: str, *, progress: Progress = SILENT) -> WarmstartResult:
+    """Write the planned tables as a new snapshot, streaming from the old one; torch is not needed.
+
+    Raises:
+        RefusedError: The destination holds anything that embsnap did not write, or is committed.
+        StorageError: The storage failed; nothing is visible at `uri`.
+        IncompatibleError: A cast overflowed; nothing is visible at `uri`.
+    """
+    return write_planned(plan, plan.arrays(), uri, progress=progress)
+
+
+def write_planned(
+    plan: WarmstartPlan, arrays: list[ArrayToWrite], uri: str, *, progress: Progress = SILENT
+) -> WarmstartResult:
+    """Write `arrays`, the planned ones or a live model's in their stead, with the plan's lineage."""
+    began = monotonic()
+    written = write_snapshot(
+        open_store(uri, plan.options.storage_options),
+        arrays,
+        plan_digest=plan.digest,
+        vocabularies=plan.vocabularies(),
+        lineage=plan.lineage(),
+        threads=plan.options.threads,
+        block_bytes=plan.budget.block_bytes,
+        progress=progress,
+    )
+    result = plan.result(applied=True, seconds=monotonic() - began)
+    return replace(result, destination=written.uri, notes=written.notes)
+
+
+def _check_gates(tables: tuple[PlannedTable, ...], options: WarmstartOptions) -> None:
+    aligned = [table for table in tables if table.vocabulary is not None and table.old is not None]
+    below = [
+        *_below("coverage", options.min_coverage, {table.name: table.coverage for table in aligned}),
+        *_below(
+            "weighted coverage",
+            options.min_weighted_coverage,
+            {table.name: table.weighted_coverage for table in aligned},
+        ),
+    ]
+    if below:
+        raise GateError(
+            ErrorKind.COVERAGE_BELOW_GATE,
+            "too few entities are known to the old vocabulary; nothing was written",
+            where=", ".join(below),
+            hint="check that both vocabularies are the right days', or lower the gate",
+        )
+
+
+def _below(name: str, gate: float | None, values: Mapping[str, float | None]) -> list[str]:
+    """The tables below a gate, as text.
+
+    Raises:
+        UsageError: A table has no such value.
+    """
+    if gate is None:
+        return []
+    below = []
+    for table, value in values.items():
+        if value is None:
+            raise UsageError(
+                ErrorKind.BAD_OPTION,
+                f"its {name} cannot be gated",
+                where=f"table {table}",
+                expected="entities by vocabulary, with counts where the gate is weighted",
+                found="none",
+                hint="leave the gate out, or name the count column in vocab_columns.count",
+            )
+        if value < gate:
+            below.append(f"{table} {name} {value:.4f} < {gate:g}")
+    return below
+
+
+def _num_bytes(array: ArrayToWrite) -> int:
+    return array.rows.num_rows * array.rows.row_bytes
+
+
+def _report(table: PlannedTable, *, applied: bool) -> TableReport:
+    tap: Tap = table.tap
+    return TableReport(
+        name=table.name,
+        num_embeddings=table.weight_to_write.shape[0],
+        embedding_dim=table.weight_to_write.shape[1],
+        dtype=table.weight_to_write.dtype.name,
+        source_uri=None if table.old is None else table.old.snapshot.uri,
+        source_table=None if table.old is None else table.old.table.name,
+        alignment=table.alignment,
+        counts=table.counts,
+        coverage=table.coverage,
+        weighted_coverage=table.weighted_coverage,
+        initializer=table.initializer,
+        optimizer_state=tuple(array.path for array in table.state_to_write),
+        num_bytes=sum(_num_bytes(array) for array in (table.weight_to_write, *table.state_to_write)),
+        seconds=tap.seconds if applied else None,
+        mean_norm=tap.mean_norm if applied else None,
+        findings=table.findings,
+    )

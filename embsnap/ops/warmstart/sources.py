@@ -1,0 +1,168 @@
+"""What a table starts from: the old table, the old vocabulary and the new one, found and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from embsnap.config.embedding import EmbeddingBagConfig, EmbeddingSnapshot, VocabColumns
+from embsnap.errors import ErrorKind, IncompatibleError, UsageError
+from embsnap.formats.torchsnapshot.rows import ArrayReader
+from embsnap.formats.torchsnapshot.snapshot import Snapshot, open_snapshot
+from embsnap.formats.vocabulary import read_vocabulary
+from embsnap.formats.vocabulary_columns import VocabularyColumns
+from embsnap.model.dtypes import DTYPES, DType
+from embsnap.model.progress import Progress
+from embsnap.model.table import Table
+from embsnap.model.vocabulary import Vocabulary
+from embsnap.ops.vocabulary import fingerprint_of
+
+__all__ = ["OldTable", "Sources", "VocabularyRef", "check_dim", "check_vocabularies_given", "new_dtype"]
+
+
+@dataclass(frozen=True, slots=True)
+class VocabularyRef:
+    """Which vocabulary: where it was read, and what it holds."""
+
+    uri: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OldTable:
+    """The table that a new one starts from."""
+
+    snapshot: Snapshot
+    table: Table
+    weight: ArrayReader
+
+
+class Sources:
+    """Opens each snapshot and reads each vocabulary of one run, as its tables ask for them."""
+
+    def __init__(self, *, options: Mapping[str, str], threads: int, progress: Progress) -> None:
+        self._options, self._threads, self._progress = options, threads, progress
+        self._snapshots: dict[str, Snapshot] = {}
+
+    def old_table(self, pretrained: EmbeddingSnapshot, *, with_state: bool) -> OldTable:
+        """The snapshot's table of exactly that name; its optimizer state is looked at only where it is wanted.
+
+        Raises:
+            NotFoundError: No such table, or several.
+            SnapshotError: Not a committed, readable snapshot.
+        """
+        uri = pretrained.embedding_snapshot_uri
+        if uri not in self._snapshots:
+            self._snapshots[uri] = open_snapshot(uri, options=self._options)
+        snapshot = self._snapshots[uri]
+        table = snapshot.table(pretrained.emb_name, with_state=with_state)
+        return OldTable(snapshot, table, snapshot.reader(table.weight))
+
+    def new_vocabulary(self, table: EmbeddingBagConfig) -> tuple[Vocabulary, VocabularyRef] | None:
+        """The vocabulary that the new table is to have, if it has one."""
+        if table.vocab is None:
+            return None
+        donor = table.initializer.donor if table.initializer is not None else None
+        return self._read(table.vocab, table.vocab_columns, None if donor is None else donor.column)
+
+    def old_vocabulary(self, table: EmbeddingBagConfig, old: OldTable) -> tuple[Vocabulary, VocabularyRef]:
+        """The vocabulary that the old table was trained with: `pretrained.vocab`, else the one its sidecar records.
+
+        Raises:
+            IncompatibleError: There is none (`no-vocabulary`), or it is no longer what the sidecar recorded.
+        """
+        pretrained = table.pretrained
+        assert pretrained is not None
+        recorded = old.snapshot.sidecar.tables.get(old.table.name) if old.snapshot.sidecar is not None else None
+        uri = pretrained.vocab or (recorded.uri if recorded is not None else None)
+        if uri is None:
+            raise IncompatibleError(
+                ErrorKind.NO_VOCABULARY,
+                "nothing says which vocabulary the old rows were trained with",
+                where=f"table {table.name}",
+                expected=f"pretrained.vocab, or one recorded beside {old.snapshot.uri}",
+                found="neither",
+                hint="set pretrained.vocab to the old vocabulary, or by_position: true there to keep rows in place",
+            )
+        vocabulary, ref = self._read(uri, pretrained.vocab_columns, None)
+        if recorded is not None and recorded.fingerprint != ref.fingerprint:
+            raise IncompatibleError(
+                ErrorKind.VOCABULARY_MISMATCH,
+                "the old vocabulary is not the one the snapshot was written with",
+                where=f"table {table.name}, {uri}",
+                expected=recorded.fingerprint,
+                found=ref.fingerprint,
+                hint=f"point pretrained.vocab at an unchanged copy of {recorded.uri}",
+            )
+        return vocabulary, ref
+
+    def _read(
+        self, uri: str, columns: VocabColumns | None, donor_column: str | None
+    ) -> tuple[Vocabulary, VocabularyRef]:
+        vocabulary = read_vocabulary(
+            uri,
+            columns=None if columns is None else VocabularyColumns(columns.id, columns.row, columns.count),
+            donor_column=donor_column,
+            options=self._options,
+            threads=self._threads,
+            progress=self._progress,
+        )
+        return vocabulary, VocabularyRef(vocabulary.uri, fingerprint_of(vocabulary, threads=self._threads))
+
+
+def check_dim(table: EmbeddingBagConfig, old: OldTable) -> None:
+    """Refuse an old table of another width.
+
+    Raises:
+        IncompatibleError: `shape-mismatch`.
+    """
+    if old.table.embedding_dim != table.embedding_dim:
+        raise IncompatibleError(
+            ErrorKind.SHAPE_MISMATCH,
+            "the snapshot's rows have another embedding_dim",
+            where=f"table {table.name}, from {old.table.name} in {old.snapshot.uri}",
+            expected=table.embedding_dim,
+            found=old.table.embedding_dim,
+            hint=f"set embedding_dim: {old.table.embedding_dim}, or migrate the snapshot first",
+        )
+
+
+def new_dtype(table: EmbeddingBagConfig, old: OldTable | None) -> DType:
+    """The dtype of the new table: `data_type`, else the snapshot's, else float32.
+
+    Raises:
+        IncompatibleError: `data_type` differs from the snapshot's and `pretrained.cast` is not set.
+    """
+    configured = table.data_type.dtype if table.data_type is not None else None
+    if old is None:
+        return configured or DTYPES["float32"]
+    found = old.table.weight.dtype
+    assert table.pretrained is not None
+    if configured is not None and configured != found and not table.pretrained.cast:
+        raise IncompatibleError(
+            ErrorKind.DTYPE_MISMATCH,
+            "the snapshot's table has another dtype",
+            where=f"table {table.name}, from {old.table.name} in {old.snapshot.uri}",
+            expected=configured,
+            found=found,
+            hint="set pretrained.cast: true, or leave data_type out to keep the snapshot's",
+        )
+    return configured or found
+
+
+def check_vocabularies_given(table: EmbeddingBagConfig, old: OldTable) -> None:
+    """Refuse a table without a vocabulary whose old rows have one.
+
+    Raises:
+        UsageError: The sidecar records the old table's vocabulary and the table has no `vocab`.
+    """
+    recorded = old.snapshot.sidecar.tables.get(old.table.name) if old.snapshot.sidecar is not None else None
+    if table.vocab is None and recorded is not None:
+        raise UsageError(
+            ErrorKind.BAD_CONFIG,
+            "the old rows have a vocabulary and the table has none",
+            where=f"table {table.name}",
+            expected="vocab: the vocabulary of the new table",
+            found=f"only the one that {old.snapshot.uri} records: {recorded.uri}",
+            hint="set the table's vocab, or pretrained.by_position: true to keep every row's place",
+        )

@@ -1,0 +1,134 @@
+"""One planned table of a warm start: its row map, its initializer, and the sources of its weight and state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from embsnap.config.embedding import EmbeddingBagConfig, ReservedPolicy
+from embsnap.formats.dtypes import to_numpy
+from embsnap.formats.torchsnapshot.writer import ArrayToWrite
+from embsnap.model.findings import Finding
+from embsnap.ops.warmstart.initial_rows import InitialRows, OldRows, resolve_initializer
+from embsnap.ops.warmstart.mapping import TableMapping, map_table
+from embsnap.ops.warmstart.paths import weight_path
+from embsnap.ops.warmstart.result import Alignment, RowCounts
+from embsnap.ops.warmstart.rows import Tap, WarmRows
+from embsnap.ops.warmstart.sources import OldTable, Sources, VocabularyRef, check_dim, new_dtype
+from embsnap.ops.warmstart.state import OptimizerStateForm, carries_state, plan_state
+
+__all__ = ["PlannedTable", "plan_table"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedTable:
+    """One new table and where its rows come from."""
+
+    name: str
+    weight_to_write: ArrayToWrite
+    state_to_write: tuple[ArrayToWrite, ...]
+    rows: WarmRows
+    """The weight's rows, without the tap."""
+    tap: Tap
+    old: OldTable | None
+    vocabulary: VocabularyRef | None
+    alignment: Alignment
+    counts: RowCounts
+    coverage: float | None
+    weighted_coverage: float | None
+    initializer: str
+    description: dict[str, object]
+    """All that decides its bytes, as JSON values."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def num_bytes_to_read(self) -> int:
+        """Of carried rows and their state."""
+        if self.old is None:
+            return 0
+        carried = self.counts.carried + self.counts.reserved
+        arrays = [self.old.table.weight, *(state.array for state in self.old.table.state)]
+        return sum(array.num_bytes * carried // max(1, self.old.table.num_embeddings) for array in arrays)
+
+    @property
+    def num_map_bytes(self) -> int:
+        """Of its row map and entity keys, held until it is written."""
+        arrays = (self.rows.row_V, self.rows.new_rows_N, self.rows.new_keys_N, self.rows.donor_row_N)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+
+def plan_table(
+    table: EmbeddingBagConfig,
+    sources: Sources,
+    *,
+    prefix: str,
+    optimizer_state: OptimizerStateForm,
+    identical: bool,
+    threads: int,
+    log_norm: bool,
+) -> PlannedTable:
+    """Check one table's sources against its config and map its rows."""
+    with_state = carries_state(table, optimizer_state)
+    old = None if table.pretrained is None else sources.old_table(table.pretrained, with_state=with_state)
+    if old is not None:
+        check_dim(table, old)
+    dtype = new_dtype(table, old)
+    mapping = map_table(table, old, sources, identical=identical, threads=threads)
+    old_rows = None if old is None else OldRows(old.weight, mapping.old_rows_N, mapping.donor_row)
+    initial = resolve_initializer(table, old_rows)
+    rows = _warm_rows(table, old, mapping, initial, to_numpy(dtype))
+    tap = Tap(rows, with_norms=log_norm)
+    path = weight_path(prefix, table.name)
+    shape = (table.num_embeddings, table.embedding_dim)
+    return PlannedTable(
+        name=table.name,
+        weight_to_write=ArrayToWrite(path, dtype, shape, tap, "sharded"),
+        state_to_write=plan_state(table, old, mapping, prefix, optimizer_state),
+        rows=rows,
+        tap=tap,
+        old=old,
+        vocabulary=mapping.vocabularies[1],
+        alignment=mapping.alignment,
+        counts=mapping.counts,
+        coverage=mapping.coverage,
+        weighted_coverage=mapping.weighted_coverage,
+        initializer=initial.description,
+        description=_describe(table, old, mapping, dtype.name, initial),
+        findings=mapping.findings,
+    )
+
+
+def _warm_rows(
+    table: EmbeddingBagConfig, old: OldTable | None, mapping: TableMapping, initial: InitialRows, dtype: np.dtype[Any]
+) -> WarmRows:
+    zeros = table.reserved if table.reserved is not None and table.reserved.policy is ReservedPolicy.ZEROS else None
+    empty = WarmRows(table.name, table.num_embeddings, table.embedding_dim, dtype, initial)
+    return replace(
+        empty,
+        old=None if old is None else old.weight,
+        row_V=mapping.row_V,
+        new_rows_N=empty.new_rows_N if mapping.new_rows_N is None else mapping.new_rows_N,
+        new_keys_N=empty.new_keys_N if mapping.new_keys_N is None else mapping.new_keys_N,
+        donor_row_N=mapping.donor_row_N,
+        zero_rows=range(0) if zeros is None else range(zeros.start, zeros.end),
+    )
+
+
+def _describe(
+    table: EmbeddingBagConfig, old: OldTable | None, mapping: TableMapping, dtype: str, initial: InitialRows
+) -> dict[str, object]:
+    old_ref, new_ref = mapping.vocabularies
+    return {
+        "name": table.name,
+        "shape": [table.num_embeddings, table.embedding_dim],
+        "dtype": dtype,
+        "source": None if old is None else [old.snapshot.metadata_sha256, old.table.weight.path],
+        "alignment": mapping.alignment.value,
+        "old_vocabulary": None if old_ref is None else old_ref.fingerprint,
+        "new_vocabulary": None if new_ref is None else new_ref.fingerprint,
+        "initializer": initial.description,
+        "optimizer_state": table.optimizer_state.value,
+        "reserved": None if table.reserved is None else table.reserved.model_dump(mode="json"),
+    }

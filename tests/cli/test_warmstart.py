@@ -1,0 +1,149 @@
+"""`embsnap warmstart` and `embsnap restore` as typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embsnap.formats.vocabulary import write_vocabulary
+from embsnap.testing.tables import read_array, write_arrays
+from embsnap.testing.vocabularies import make_vocabulary
+
+
+@pytest.fixture
+def rows() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def config(tmp_path: Path, rows: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A config whose URIs come from the environment, with entity 13 new and 10 gone."""
+    write_arrays(f"{tmp_path}/run/7", {"user": rows})
+    write_vocabulary(make_vocabulary([10, 11, 12, 14]), f"{tmp_path}/old.parquet")
+    write_vocabulary(make_vocabulary([14, 13, 12, 11], counts=[5, 1, 3, 1]), f"{tmp_path}/new.parquet")
+    monkeypatch.setenv("DAYS", str(tmp_path))
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        """model:
+  embeddings:
+    tables:
+    - name: user
+      num_embeddings: 5
+      embedding_dim: 3
+      vocab: ${DAYS}/new.parquet
+      pretrained:
+        emb_name: user
+        embedding_snapshot_uri: ${DAYS}/run@latest
+        vocab: ${DAYS}/old.parquet
+    tables_to_log: [user]
+"""
+    )
+    return path
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-model",)], ids=["live", "no model"])
+def test_tomorrows_table(embsnap, config, rows, tmp_path, flags) -> None:
+    run = embsnap("warmstart", config, "--out", tmp_path / "out", *flags)
+    assert run.exit_code == 0, run.stderr
+    table = read_array(f"{tmp_path}/out", "user")
+    np.testing.assert_array_equal(table[[0, 2, 3]], rows[[3, 2, 1]])
+    assert "75.00 %" in run.stdout
+    assert "90.00 %" in run.stdout
+    assert f"{np.linalg.norm(table, axis=1).mean():.6g}" in run.stdout
+    assert ("pooled lookup user" in run.stdout) is (flags == ())
+    assert run.stdout.splitlines()[-1].startswith(f"wrote {tmp_path}/out")
+
+
+def test_json(embsnap, config, tmp_path) -> None:
+    run = embsnap("warmstart", config, "--out", tmp_path / "out", "--json", "--no-model")
+    report = json.loads(run.stdout)
+    assert (report["schema"], report["version"], report["applied"]) == ("embsnap.warmstart", 1, True)
+    table = report["tables"][0]
+    assert table["counts"] == {
+        "carried": 3,
+        "new": 1,
+        "dropped": 1,
+        "reserved": 0,
+        "unoccupied": 1,
+        "duplicate": 0,
+    }
+    assert (table["coverage"], table["weighted_coverage"]) == (0.75, 0.9)
+    assert table["source_uri"] == f"{tmp_path}/run/7"
+
+
+def test_a_dry_run_writes_nothing(embsnap, config, tmp_path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    run = embsnap("warmstart", config, "--dry-run", "--at", "model.embeddings")
+    assert run.exit_code == 0, run.stderr
+    assert "dry run, nothing written: 36 B to read, 60 B to write" in run.stdout
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_lineage_is_recorded(embsnap, config, tmp_path) -> None:
+    embsnap("warmstart", config, "--out", tmp_path / "out", "--no-model")
+    run = embsnap("inspect", tmp_path / "out", "--json")
+    assert f"{tmp_path}/run/7" in run.stdout
+    assert f"{tmp_path}/new.parquet" in run.stdout
+
+
+def test_usage(embsnap, config, tmp_path) -> None:
+    run = embsnap("warmstart", config)
+    assert run.exit_code == 2
+    assert "--out" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "exit_code", "says"),
+    [
+        (("--min-coverage", "0.8"), 1, "user coverage 0.7500 < 0.8"),
+        (("--prefix", "nowhere"), 2, "model/ebc"),
+        (("--at", "model.embedings"), 3, "embeddings"),
+    ],
+)
+def test_exit_codes_of_options(embsnap, config, tmp_path, change, exit_code, says) -> None:
+    run = embsnap("warmstart", config, "--out", tmp_path / "out", "--no-model", *change)
+    assert run.exit_code == exit_code
+    assert says in run.stderr
+    assert run.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "exit_code"),
+    [
+        ("embedding_dim: 3", "embedding_dims: 3", 2),
+        ("run@latest", "run@9", 3),
+        ("emb_name: user", "emb_name: usr", 3),
+        ("old.parquet", "older.parquet", 3),
+        ("/run@latest", "", 4),
+        ("embedding_dim: 3", "embedding_dim: 4", 5),
+        ("num_embeddings: 5", "num_embeddings: 3", 5),
+    ],
+)
+def test_exit_codes_of_configs(embsnap, config, tmp_path, old, new, exit_code) -> None:
+    config.write_text(config.read_text().replace(old, new))
+    run = embsnap("warmstart", config, "--out", tmp_path / "out", "--no-model")
+    assert run.exit_code == exit_code, run.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_taken_destination(embsnap, config, tmp_path) -> None:
+    assert embsnap("warmstart", config, "--out", tmp_path / "out", "--no-model").exit_code == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    run = embsnap("warmstart", config, "--out", tmp_path / "out", "--no-model")
+    assert run.exit_code == 7
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+
+
+def test_restore(embsnap, config, rows, tmp_path) -> None:
+    run = embsnap("restore", config, "--out", tmp_path / "out", "--no-model")
+    assert run.exit_code == 5
+    config.write_text(
+        config.read_text().replace("new.parquet", "old.parquet").replace("num_embeddings: 5", "num_embeddings: 4")
+    )
+    run = embsnap("restore", config, "--out", tmp_path / "out")
+    assert run.exit_code == 0, run.stderr
+    np.testing.assert_array_equal(read_array(f"{tmp_path}/out", "user"), rows)
