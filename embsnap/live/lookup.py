@@ -1,0 +1,117 @@
+"""A pooled lookup through a live EmbeddingBagCollection, compared with the rows it should have pooled.
+
+Shape suffixes: B bags, D embedding_dim, N rows in hand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchrec import EmbeddingBagCollection, KeyedJaggedTensor
+from torchrec.modules.embedding_configs import EmbeddingBagConfig as TorchrecTable
+from torchrec.modules.embedding_configs import PoolingType
+
+from embsnap.errors import ErrorKind, IncompatibleError
+from embsnap.model.rows import RowSource
+from embsnap.ops.warmstart.result import Lookup
+
+__all__ = ["check_lookup"]
+
+NUM_BAGS = 32
+_BAG_LENGTHS = (1, 0, 2, 5)
+"""Repeated over the bags; the second is empty on purpose."""
+
+
+def check_lookup(collection: EmbeddingBagCollection, sources: dict[str, RowSource]) -> tuple[Lookup, ...]:
+    """Pool bags of rows spread over each table and compare with the same rows read from their sources.
+
+    Args:
+        collection: Holds the tables.
+        sources: Where each of its tables' rows came from, by table name.
+
+    Raises:
+        IncompatibleError: `lookup-mismatch`: the module pools something else.
+    """
+    tables = [table for table in collection.embedding_bag_configs() if table.name in sources]
+    lengths_B = np.resize(np.array(_BAG_LENGTHS), NUM_BAGS)
+    rows = {table.name: _spread_rows(table.num_embeddings, int(lengths_B.sum())) for table in tables}
+    with torch.no_grad():
+        pooled = collection(_features(collection, rows, lengths_B)).to_dict()
+    return tuple(
+        _compare(table, sources[table.name], rows[table.name], lengths_B, pooled[table.feature_names[0]].float().cpu())
+        for table in tables
+    )
+
+
+def _spread_rows(num_rows: int, num_ids: int) -> NDArray[np.int64]:
+    """Rows from the first to the last, in an order that jumps; the same ones every time."""
+    rows_N = np.linspace(0, num_rows - 1, num_ids).astype(np.int64)
+    return rows_N[np.random.default_rng(0).permutation(num_ids)]
+
+
+def _features(
+    collection: EmbeddingBagCollection, rows: dict[str, NDArray[np.int64]], lengths_B: NDArray[np.int64]
+) -> KeyedJaggedTensor:
+    keys, values, lengths = [], [], []
+    for table in collection.embedding_bag_configs():
+        for feature in table.feature_names:
+            asked = table.name in rows and feature == table.feature_names[0]
+            keys.append(feature)
+            values.append(rows[table.name] if asked else np.empty(0, np.int64))
+            lengths.append(lengths_B if asked else np.zeros(len(lengths_B), np.int64))
+    return KeyedJaggedTensor(
+        keys=keys,
+        values=torch.from_numpy(np.concatenate(values)).to(collection.device),
+        lengths=torch.from_numpy(np.concatenate(lengths)).to(torch.int32).to(collection.device),
+    )
+
+
+def _compare(
+    table: TorchrecTable,
+    source: RowSource,
+    rows_N: NDArray[np.int64],
+    lengths_B: NDArray[np.int64],
+    pooled_BD: torch.Tensor,
+) -> Lookup:
+    source_ND = np.empty((len(rows_N), source.dim), source.dtype)
+    for position, row in enumerate(rows_N.tolist()):
+        source.read(row, row + 1, source_ND[position : position + 1])
+    expected_BD, scale_BD = _pool(source_ND.astype(np.float64), lengths_B, mean=table.pooling is PoolingType.MEAN)
+    found_BD = pooled_BD.numpy().astype(np.float64)
+    same_BD = (found_BD == expected_BD) | (np.isnan(found_BD) & np.isnan(expected_BD))
+    with np.errstate(invalid="ignore"):
+        error_BD = np.where(same_BD, 0.0, np.abs(found_BD - expected_BD))
+    tolerance = 4 * _epsilon(source.dtype)
+    wrong_BD = ~(same_BD | (error_BD <= tolerance * scale_BD))
+    if wrong_BD.any():
+        bag = int(np.argwhere(wrong_BD)[0][0])
+        raise IncompatibleError(
+            ErrorKind.LOOKUP_MISMATCH,
+            "a pooled lookup does not give the pooled source rows",
+            where=f"table {table.name}, bag {bag} of rows {np.split(rows_N, np.cumsum(lengths_B)[:-1])[bag].tolist()}",
+            expected=expected_BD[bag][:4].tolist(),
+            found=found_BD[bag][:4].tolist(),
+            hint="`embsnap doctor` tells whether torch, torchrec and fbgemm fit each other",
+        )
+    first = tuple(float(value) for value in found_BD[0][:4])
+    return Lookup(table.name, len(lengths_B), len(rows_N), float(error_BD.max(initial=0.0)), first)
+
+
+def _pool(
+    rows_ND: NDArray[np.float64], lengths_B: NDArray[np.int64], *, mean: bool
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Pooled rows, and the sum of absolute values that went into each element."""
+    bags = np.split(rows_ND, np.cumsum(lengths_B)[:-1])
+    divisors = [max(1, len(bag)) if mean else 1 for bag in bags]
+    pooled = [bag.sum(axis=0) / divisor for bag, divisor in zip(bags, divisors, strict=True)]
+    scale = [np.abs(bag).sum(axis=0) / divisor for bag, divisor in zip(bags, divisors, strict=True)]
+    return np.array(pooled), np.array(scale)
+
+
+def _epsilon(dtype: np.dtype[Any]) -> float:
+    """Relative precision of a pooled result: the rows' own, where that is less than float32's."""
+    return max(float(ml_dtypes.finfo(dtype).eps), float(np.finfo(np.float32).eps))

@@ -1,0 +1,191 @@
+"""Embedding modules, built from their configuration.
+
+Shape suffixes: B examples of a batch, F discrete features, D embedding_dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torchrec.modules import embedding_configs
+from torchrec.modules.embedding_modules import EmbeddingBagCollection
+from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
+
+from embsnap.config.embedding import EmbeddingBagConfig, LargeEmbeddingsConfig, SmallEmbeddingsConfig
+from embsnap.config.policies import Mode, Pooling
+from embsnap.errors import ErrorKind, UsageError
+from embsnap.live.optimizers import FusedOptimizer, fuse_optimizer
+from embsnap.model.dtypes import DTYPES, DType
+
+__all__ = ["LargeEmbeddings", "SmallEmbeddings"]
+
+_POOLING = {
+    Pooling.SUM: embedding_configs.PoolingType.SUM,
+    Pooling.MEAN: embedding_configs.PoolingType.MEAN,
+}
+_DATA_TYPES = {
+    "float16": embedding_configs.DataType.FP16,
+    "bfloat16": embedding_configs.DataType.BF16,
+}
+
+
+class LargeEmbeddings(nn.Module):
+    """Pooled lookups in the tables of one EmbeddingBagCollection: KeyedJaggedTensor in, KeyedTensor out.
+
+    Each table has one feature, of its own name. The weight of a table has the state key
+    `ebc.embedding_bags.<table>.weight`. Pooled values are float32 whatever the table's dtype is; a float16 or bfloat16
+    table is pooled in its own dtype and rounded to it first, as torch's EmbeddingBag does.
+
+    Without sharding, the gradient of a table is as large as the table. To train large tables, build it on the meta
+    device and shard it with torchrec, which turns the optimizers that are attached here into fused kernels.
+
+    Attributes:
+        ebc: The EmbeddingBagCollection.
+        surgery_cut_point: The identity on the pooled lookup: a name to cut the model at for serving.
+        mode: What it was built for.
+    """
+
+    def __init__(
+        self,
+        config: LargeEmbeddingsConfig,
+        *,
+        device: torch.device | str = "cpu",
+        mode: Mode = Mode.TRAIN,
+        dtypes: Mapping[str, DType] | None = None,
+    ) -> None:
+        """Build the module; its rows are uninitialised memory, for the caller to fill.
+
+        Args:
+            config: Its tables and their optimizers.
+            device: Where the tables live; `meta` allocates nothing, for torchrec to shard.
+            mode: `train` fuses each table's optimizer into the backward pass (a table without one keeps an ordinary
+                gradient); `evaluate` and `inference` put the module into eval mode, without gradients.
+            dtypes: Table name → dtype, for tables whose config says none; float32 for all others.
+
+        Raises:
+            UsageError: A table's name is one that torch keeps for itself.
+        """
+        super().__init__()
+        self.mode = mode
+        self._config = config
+        self.ebc = _build_collection(config.tables, torch.device(device), dtypes or {})
+        self.surgery_cut_point = nn.Identity()
+        if mode is Mode.TRAIN:
+            self._fuse_optimizers()
+        else:
+            self.eval().requires_grad_(False)
+
+    def forward(self, sparse_features: KeyedJaggedTensor) -> KeyedTensor:
+        """Look up and pool the bags of each table's feature.
+
+        Args:
+            sparse_features: Row indices, int64 or int32; features may come in any order, and others than those of
+                the tables are ignored.
+
+        Returns:
+            Pooled values float32 `[B, sum of D]`, keyed by table in the order of the config.
+        """
+        return self.surgery_cut_point(self.ebc(sparse_features))
+
+    def weight(self, table: str) -> nn.Parameter:
+        """The weight of a table, `[num_embeddings, embedding_dim]`."""
+        weight: nn.Parameter = self.ebc.embedding_bags[table].weight
+        return weight
+
+    def fused_optimizer(self) -> FusedOptimizer:
+        """The optimizers of the tables, keyed `ebc.embedding_bags.<table>.weight`; without any outside of `train`."""
+        configs = {_key(table.name): self._config.optimizer_of(table.name) for table in self._config.tables}
+        return FusedOptimizer(self, {key: config for key, config in configs.items() if config is not None})
+
+    def _fuse_optimizers(self) -> None:
+        for table in self._config.tables:
+            optimizer = self._config.optimizer_of(table.name)
+            if optimizer is not None:
+                fuse_optimizer(self.weight(table.name), optimizer)
+
+
+def _key(table: str) -> str:
+    return f"ebc.embedding_bags.{table}.weight"
+
+
+def _build_collection(
+    tables: Sequence[EmbeddingBagConfig], device: torch.device, dtypes: Mapping[str, DType]
+) -> EmbeddingBagCollection:
+    """An EmbeddingBagCollection that was not initialised: its bytes are written once, by whoever fills it."""
+    table_dtypes = {table.name: _dtype(table, dtypes) for table in tables}
+    _check_names(table_dtypes)
+    ebc = EmbeddingBagCollection(
+        device=torch.device("meta"),
+        tables=[
+            embedding_configs.EmbeddingBagConfig(
+                name=table.name,
+                num_embeddings=table.num_embeddings,
+                embedding_dim=table.embedding_dim,
+                feature_names=[table.name],
+                pooling=_POOLING[table.pooling],
+                data_type=_DATA_TYPES.get(table_dtypes[table.name].name, embedding_configs.DataType.FP32),
+            )
+            for table in tables
+        ],
+    )
+    for name, dtype in table_dtypes.items():  # torchrec makes float16 of all that is not float32
+        ebc.embedding_bags[name].to(getattr(torch, dtype.name))
+    if device.type != "meta":
+        ebc.to_empty(device=device)
+        ebc._device = device  # to_empty leaves what ebc.device says at meta
+    return ebc
+
+
+def _dtype(table: EmbeddingBagConfig, dtypes: Mapping[str, DType]) -> DType:
+    return table.data_type.dtype if table.data_type is not None else dtypes.get(table.name, DTYPES["float32"])
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Tables become members of a ModuleDict, which refuses the names of its own attributes."""
+    taken = [name for name in names if hasattr(nn.ModuleDict, name) or hasattr(nn.ModuleDict(), name)]
+    if taken:
+        raise UsageError(
+            ErrorKind.BAD_CONFIG,
+            "torch keeps this name for itself",
+            where=f"table {taken[0]}",
+            expected="a name that is no attribute of torch.nn.ModuleDict",
+            found=repr(taken[0]),
+            hint=f"name the table {taken[0]}_table",
+        )
+
+
+class SmallEmbeddings(nn.Module):
+    """Looks up discrete features in small tables, trained like any other layer of the model."""
+
+    def __init__(self, config: SmallEmbeddingsConfig, *, device: torch.device | str = "cpu") -> None:
+        """Build the tables, initialised as `torch.nn.Embedding` does.
+
+        Raises:
+            UsageError: A table's name is one that torch keeps for itself.
+        """
+        super().__init__()
+        _check_names(table.name for table in config.tables)
+        self._index_of = {table.name: table.index for table in config.tables}
+        self.embeddings = nn.ModuleDict(
+            {
+                table.name: nn.Embedding(table.num_embeddings, table.embedding_dim, device=device)
+                for table in config.tables
+            }
+        )
+
+    def forward(self, discrete_features_BF: Tensor) -> Tensor:
+        """Embed the configured features.
+
+        Args:
+            discrete_features_BF: Integers `[B, F]`; column `index` of a table holds its rows, `[0, num_embeddings)`.
+
+        Returns:
+            float32 `[B, sum of D]`: the tables' rows side by side, in the order of the config.
+
+        Raises:
+            IndexError: A feature is outside of its table, or there is no such column.
+        """
+        rows = [self.embeddings[name](discrete_features_BF[:, index]) for name, index in self._index_of.items()]
+        return torch.cat(rows, dim=1)

@@ -1,0 +1,123 @@
+"""The optimizers of tables, fused into the backward pass.
+
+Shape suffixes: V rows of a table, D embedding_dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.optim.apply_optimizer_in_backward import (
+    _apply_optimizer_in_backward as apply_optimizer_in_backward,
+)
+from torchrec.optim.keyed import KeyedOptimizer
+from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
+
+from embsnap.config.optimizer import AdagradConfig, AdamConfig, OptimizerConfig, RowwiseAdagradConfig, SgdConfig
+from embsnap.live.schedules import learning_rate_at
+
+__all__ = ["FusedOptimizer", "fuse_optimizer"]
+
+
+def fuse_optimizer(parameter: nn.Parameter, config: OptimizerConfig) -> None:
+    """Let `backward()` update a table at once, as torchrec's `apply_optimizer_in_backward` does.
+
+    The parameter keeps no gradient afterwards. Its optimizer state exists from now on (all zero), so that it can be
+    filled before the first step. On a parameter of the meta device nothing is allocated: torchrec's sharding reads
+    from it which fused kernel to build.
+
+    Args:
+        parameter: Weight of a table, `[V, D]`.
+        config: Its `learning_rate`, if any, holds once `FusedOptimizer.set_step` is called; until then the `lr` of
+            the algorithm does.
+    """
+    optimizer_class, arguments = _torch_optimizer(config, parameter.dtype)
+    apply_optimizer_in_backward(optimizer_class, [parameter], arguments)
+    if parameter.device.type != "meta":
+        _initialize_state(_optimizer_of(parameter), parameter)
+
+
+def _torch_optimizer(config: OptimizerConfig, dtype: torch.dtype) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    algorithm = config.algorithm
+    match algorithm:
+        case AdamConfig():
+            return torch.optim.Adam, {"lr": algorithm.lr, "betas": algorithm.betas, "eps": _eps(algorithm.eps, dtype)}
+        case SgdConfig():
+            return torch.optim.SGD, {"lr": algorithm.lr, "momentum": algorithm.momentum}
+        case AdagradConfig():
+            return torch.optim.Adagrad, {"lr": algorithm.lr, "eps": _eps(algorithm.eps, dtype)}
+        case RowwiseAdagradConfig():
+            return RowWiseAdagrad, {"lr": algorithm.lr, "eps": _eps(algorithm.eps, dtype)}
+
+
+def _eps(eps: float, dtype: torch.dtype) -> float:
+    """`eps`, or the least that keeps rows without a gradient from becoming 0/0."""
+    return max(eps, torch.finfo(dtype).tiny)
+
+
+def _initialize_state(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> None:
+    """Make the state that Adam and SGD would make in their first step; the Adagrads have theirs."""
+    state, group = optimizer.state[parameter], optimizer.param_groups[0]
+    if isinstance(optimizer, torch.optim.Adam):
+        state["step"] = torch.zeros(())
+        state["exp_avg"] = torch.zeros_like(parameter, requires_grad=False)
+        state["exp_avg_sq"] = torch.zeros_like(parameter, requires_grad=False)
+    elif isinstance(optimizer, torch.optim.SGD) and group["momentum"]:
+        state["momentum_buffer"] = torch.zeros_like(parameter, requires_grad=False)
+
+
+def _optimizer_of(parameter: nn.Parameter) -> torch.optim.Optimizer:
+    optimizers: list[torch.optim.Optimizer] = getattr(parameter, "_in_backward_optimizers")  # noqa: B009
+    return optimizers[0]
+
+
+class FusedOptimizer(KeyedOptimizer):
+    """A view of the optimizers that are fused into a module's backward pass: their state and their learning rates.
+
+    Its `state_dict()` is `{"state": {<parameter key>: {<state>: tensor}}}`, which is what torchsnapshot takes and
+    restores in place. The state of a table `[V, D]` by optimizer:
+
+        sgd               nothing, or `momentum_buffer` `[V, D]` with momentum
+        adagrad           `sum` `[V, D]`, `step` `[]`
+        rowwise_adagrad   `sum` `[V, 1]`, `step` `[]`
+        adam              `exp_avg` and `exp_avg_sq` `[V, D]`, `step` `[]`
+    """
+
+    def __init__(self, module: nn.Module, schedules: Mapping[str, OptimizerConfig]) -> None:
+        """Look at the parameters of `module` that have a fused optimizer.
+
+        Args:
+            module: Its tables were given to `fuse_optimizer`.
+            schedules: Parameter key → its config, where `set_step` is to follow `learning_rate`.
+        """
+        named = dict(module.named_parameters())
+        parameters = {key: value for key, value in named.items() if hasattr(value, "_in_backward_optimizers")}
+        self._optimizers = {key: _optimizer_of(parameter) for key, parameter in parameters.items()}
+        self._schedules = schedules
+        state = {parameters[key]: optimizer.state[parameters[key]] for key, optimizer in self._optimizers.items()}
+        groups = [group for optimizer in self._optimizers.values() for group in optimizer.param_groups]
+        super().__init__(parameters, state, groups)
+
+    def states(self) -> dict[str, dict[str, Tensor]]:
+        """Parameter key → name of a state → its tensor, live: filling it changes the next update."""
+        return {key: dict(self.state[parameter]) for key, parameter in self.params.items()}
+
+    def learning_rates(self) -> dict[str, float]:
+        """Parameter key → learning rate of the next update."""
+        return {key: float(optimizer.param_groups[0]["lr"]) for key, optimizer in self._optimizers.items()}
+
+    def set_step(self, step: int) -> None:
+        """Set the learning rates to what the schedules say for a step; tables without one keep theirs."""
+        for key, optimizer in self._optimizers.items():
+            config = self._schedules.get(key)
+            if config is not None and config.learning_rate is not None:
+                optimizer.param_groups[0]["lr"] = learning_rate_at(config.learning_rate, step)
+
+    def step(self, closure: Any = None) -> None:
+        """Nothing: the backward pass has updated the tables."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Nothing: the backward pass leaves no gradient."""

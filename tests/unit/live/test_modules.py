@@ -1,0 +1,158 @@
+"""LargeEmbeddings and SmallEmbeddings: what goes in, what comes out, where the rows live."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
+
+from embsnap.config.embedding import LargeEmbeddingsConfig, SmallEmbeddingsConfig
+from embsnap.config.policies import Mode
+from embsnap.errors import ErrorKind, UsageError
+from embsnap.live.modules import LargeEmbeddings, SmallEmbeddings
+from embsnap.model.dtypes import DTYPES
+
+TOLERANCE = {"fp32": 1e-6, "fp16": 2e-3, "bf16": 2e-2}
+
+
+def config_of(*tables: dict, **more: object) -> LargeEmbeddingsConfig:
+    defaults = {"num_embeddings": 10, "embedding_dim": 4}
+    return LargeEmbeddingsConfig.model_validate({"tables": [{**defaults, **table} for table in tables], **more})
+
+
+def filled(embeddings: LargeEmbeddings, seed: int = 0) -> LargeEmbeddings:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in embeddings.parameters():
+            parameter.copy_(torch.rand(parameter.shape, generator=generator) - 0.5)
+    return embeddings
+
+
+def features_of(**bags: list[list[int]]) -> KeyedJaggedTensor:
+    lengths = [len(bag) for feature in bags.values() for bag in feature]
+    values = [row for feature in bags.values() for bag in feature for row in bag]
+    return KeyedJaggedTensor(keys=list(bags), values=torch.tensor(values), lengths=torch.tensor(lengths))
+
+
+def pooled_by_hand(weight: torch.Tensor, bags: list[list[int]], pooling: str) -> torch.Tensor:
+    rows = [weight.detach().double()[bag] for bag in bags]
+    pooled = [row.sum(0) if pooling == "sum" or not len(row) else row.mean(0) for row in rows]
+    return torch.stack(pooled).float()
+
+
+@pytest.mark.parametrize("data_type", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("pooling", ["sum", "mean"])
+def test_a_pooled_lookup_is_the_pooled_rows(data_type: str, pooling: str) -> None:
+    config = config_of({"name": "user", "pooling": pooling, "data_type": data_type})
+    embeddings = filled(LargeEmbeddings(config))
+    bags = [[1, 2, 3], [], [9], [4, 4]]
+    out = embeddings(features_of(user=bags))
+    assert isinstance(out, KeyedTensor)
+    assert out["user"].dtype == torch.float32
+    assert out["user"].shape == (4, 4)
+    expected = pooled_by_hand(embeddings.weight("user"), bags, pooling)
+    torch.testing.assert_close(out["user"], expected, rtol=TOLERANCE[data_type], atol=TOLERANCE[data_type])
+
+
+@pytest.mark.parametrize(
+    ("data_type", "dtype"), [("fp32", torch.float32), ("fp16", torch.float16), ("bf16", torch.bfloat16)]
+)
+def test_a_table_has_the_dtype_it_was_given(data_type: str, dtype: torch.dtype) -> None:
+    embeddings = LargeEmbeddings(config_of({"name": "user", "data_type": data_type}))
+    assert embeddings.weight("user").dtype == dtype
+    assert embeddings.ebc.embedding_bag_configs()[0].data_type.name == data_type.upper()
+
+
+def test_the_dtype_of_a_table_without_one_is_the_callers_choice() -> None:
+    config = config_of({"name": "user"}, {"name": "post", "data_type": "fp16"}, {"name": "tag"})
+    embeddings = LargeEmbeddings(config, dtypes={"user": DTYPES["bfloat16"], "post": DTYPES["float32"]})
+    assert [embeddings.weight(name).dtype for name in ("user", "post", "tag")] == [
+        torch.bfloat16,
+        torch.float16,
+        torch.float32,
+    ]
+
+
+def test_features_are_found_by_name_and_come_out_in_the_configs_order() -> None:
+    config = config_of({"name": "user"}, {"name": "post", "embedding_dim": 2, "pooling": "mean"})
+    embeddings = filled(LargeEmbeddings(config))
+    out = embeddings(features_of(other=[[0], [0]], post=[[5, 6], [7]], user=[[1], []]))
+    assert out.keys() == ["user", "post"]
+    assert out.values().shape == (2, 6)
+    torch.testing.assert_close(out["user"], pooled_by_hand(embeddings.weight("user"), [[1], []], "sum"))
+    torch.testing.assert_close(out["post"], pooled_by_hand(embeddings.weight("post"), [[5, 6], [7]], "mean"))
+
+
+def test_state_keys_are_those_of_the_collection() -> None:
+    embeddings = LargeEmbeddings(config_of({"name": "user"}, {"name": "post"}))
+    assert list(embeddings.state_dict()) == ["ebc.embedding_bags.user.weight", "ebc.embedding_bags.post.weight"]
+    assert embeddings.weight("post") is embeddings.ebc.embedding_bags["post"].weight
+    assert embeddings.ebc.device == torch.device("cpu")
+
+
+def test_the_lookup_passes_the_cut_point() -> None:
+    embeddings = filled(LargeEmbeddings(config_of({"name": "user"})))
+    seen: list[KeyedTensor] = []
+    embeddings.surgery_cut_point.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    out = embeddings(features_of(user=[[1]]))
+    assert seen == [out]
+
+
+@pytest.mark.parametrize("mode", [Mode.EVALUATE, Mode.INFERENCE])
+def test_outside_of_training_nothing_has_a_gradient(mode: Mode) -> None:
+    config = config_of({"name": "user", "optimizer": {"sgd": {"lr": 1.0}}})
+    embeddings = filled(LargeEmbeddings(config, mode=mode))
+    assert embeddings.mode is mode
+    assert not embeddings.training
+    assert not embeddings(features_of(user=[[1]]))["user"].requires_grad
+    assert embeddings.fused_optimizer().state_dict() == {"state": {}}
+
+
+def test_on_the_meta_device_nothing_is_allocated() -> None:
+    config = config_of({"name": "user", "num_embeddings": 1 << 40, "optimizer": {"adam": {"lr": 1.0}}})
+    embeddings = LargeEmbeddings(config, device="meta")
+    assert embeddings.weight("user").is_meta
+    assert embeddings.weight("user").shape == (1 << 40, 4)
+
+
+@pytest.mark.parametrize("name", ["type", "keys", "forward", "training"])
+def test_a_name_that_torch_keeps_is_refused(name: str) -> None:
+    with pytest.raises(UsageError) as large:
+        LargeEmbeddings(config_of({"name": name}))
+    small_table = {"name": name, "num_embeddings": 2, "embedding_dim": 2, "index": 0}
+    with pytest.raises(UsageError) as small:
+        SmallEmbeddings(SmallEmbeddingsConfig.model_validate({"tables": [small_table]}))
+    for refused in (large, small):
+        assert refused.value.kind is ErrorKind.BAD_CONFIG
+        assert f"table {name}" in str(refused.value)
+        assert f"{name}_table" in str(refused.value)
+
+
+def small_embeddings() -> SmallEmbeddings:
+    tables = [
+        {"name": "country", "num_embeddings": 5, "embedding_dim": 3, "index": 2},
+        {"name": "client", "num_embeddings": 4, "embedding_dim": 2, "index": 0},
+    ]
+    return SmallEmbeddings(SmallEmbeddingsConfig.model_validate({"tables": tables}))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_small_tables_embed_their_features_side_by_side(dtype: torch.dtype) -> None:
+    embeddings = small_embeddings()
+    features = torch.tensor([[3, 9, 4], [0, 9, 1]], dtype=dtype)
+    out = embeddings(features)
+    country, client = (embeddings.embeddings[name].weight for name in ("country", "client"))
+    assert out.shape == (2, 5)
+    assert torch.equal(out[:, :3], country[[4, 1]])
+    assert torch.equal(out[:, 3:], client[[3, 0]])
+    out.sum().backward()
+    assert country.grad is not None
+    assert client.grad is not None
+
+
+def test_a_small_table_refuses_rows_it_does_not_have() -> None:
+    embeddings = small_embeddings()
+    with pytest.raises(IndexError):
+        embeddings(torch.tensor([[4, 0, 0]]))
+    with pytest.raises(IndexError):
+        embeddings(torch.tensor([[0, 0]]))

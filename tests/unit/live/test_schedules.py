@@ -1,0 +1,36 @@
+"""Learning rates over the steps of a training."""
+
+from __future__ import annotations
+
+from math import cos, pi
+
+import pytest
+
+from embsnap.config.optimizer import LearningRate
+from embsnap.live.schedules import learning_rate_at
+
+
+def at(schedule: dict, *steps: int) -> list[float]:
+    parsed = LearningRate.model_validate(schedule)
+    return [learning_rate_at(parsed, step) for step in steps]
+
+
+def test_a_constant_stays() -> None:
+    assert at({"constant": 0.01}, 0, 1, 10**9) == [0.01, 0.01, 0.01]
+
+
+def test_a_boundary_is_the_first_step_of_the_next_value() -> None:
+    pieces = {"learning_rate_boundaries": [10, 20], "learning_rate_values": [1.0, 0.5, 0.25]}
+    assert at({"piecewise_constant": pieces}, 0, 9, 10, 19, 20, 99) == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_a_ramp_rises_from_nothing_and_stays() -> None:
+    ramp = {"learning_rate": 0.4, "num_ramp_steps": 4}
+    assert at({"linear_ramp_to_constant": ramp}, 0, 1, 2, 4, 5, 100) == pytest.approx([0, 0.1, 0.2, 0.4, 0.4, 0.4])
+
+
+def test_a_cosine_falls_from_the_ramps_top_to_its_end() -> None:
+    ramp = {"learning_rate": 1.0, "final_learning_rate": 0.2, "num_ramp_steps": 10, "final_num_steps": 30}
+    found = at({"linear_ramp_to_cosine": ramp}, 0, 5, 10, 15, 20, 30, 31, 1000)
+    quarter = 0.2 + 0.8 * 0.5 * (1 + cos(pi / 4))
+    assert found == pytest.approx([0.0, 0.5, 1.0, quarter, 0.6, 0.2, 0.2, 0.2])
