@@ -122,12 +122,12 @@ class Run:
             return write_warmstart(plan, self.out, progress=progress)
         try:
             from embsnap.live.warm_start import build_and_write
-        except ModuleNotFoundError as error:
+        except (ImportError, OSError) as error:
             raise UsageError(
                 ErrorKind.MISSING_PACKAGE,
-                f"a live model needs the package {error.name}",
-                expected="torch, torchrec and fbgemm",
-                hint="use --no-model, which writes the same snapshot, or see `embsnap doctor`",
+                "a live model needs torch, torchrec and fbgemm, which do not load",
+                found=error,
+                hint="use --no-model, which writes the same snapshot; `embsnap doctor` tells what to install",
             ) from error
         hush_torch()
         return build_and_write(config, plan, self.out, device=self.device, mode=Mode(self.mode), progress=progress)

@@ -1,4 +1,4 @@
-"""What numba has no words for: copying bytes, reading eight at a time, asking for a cache line ahead of its use."""
+"""What numba has no words for: copying bytes, reading eight at a time, and telling the cache what is coming."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["copy_bytes", "load_word", "prefetch"]
+__all__ = ["copy_bytes", "fence", "load_word", "prefetch", "stream_line"]
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
@@ -60,3 +60,34 @@ def prefetch(typing_context: Any, array: Any, offset_bytes: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(array, types.int64), generate
+
+
+@intrinsic
+def stream_line(typing_context: Any, out: Any, out_start: Any, array: Any, start: Any) -> Any:
+    """Copy 64 bytes from `start` bytes into `array` to `out_start` bytes into `out`, past the caches where that is possible.
+
+    The destination's address is a multiple of 64. Other threads see it after a `fence`.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        line = ir.VectorType(ir.IntType(64), 8)
+        out_address = _address(context, builder, signature.args[0], args[0], args[1])
+        address = _address(context, builder, signature.args[2], args[2], args[3])
+        value = builder.load(builder.bitcast(address, line.as_pointer()), typ=line)
+        value.align = 8
+        store = builder.store(value, builder.bitcast(out_address, line.as_pointer()), align=64)
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+        return context.get_dummy_value()
+
+    return types.none(out, types.int64, array, types.int64), generate
+
+
+@intrinsic
+def fence(typing_context: Any) -> Any:
+    """All that this thread has stored is visible to the others before anything that it stores after."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.none(), generate

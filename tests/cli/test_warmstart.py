@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from embsnap.errors import ErrorKind
 from embsnap.formats.vocabulary import write_vocabulary
 from embsnap.testing.tables import read_array, write_arrays
 from embsnap.testing.vocabularies import make_vocabulary
@@ -136,6 +139,17 @@ def test_a_taken_destination(embsnap, config, tmp_path) -> None:
     run = embsnap("warmstart", config, "--out", tmp_path / "out", "--no-model")
     assert run.exit_code == 7
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+
+
+def test_a_live_model_without_torch(config, tmp_path) -> None:
+    without_torch = "import sys; sys.modules['torch'] = None; from embsnap.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", without_torch, "warmstart", config, "--json", "--out", tmp_path / "out"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 2
+    error = json.loads(run.stderr)
+    assert error["kind"] == ErrorKind.MISSING_PACKAGE
+    assert "--no-model" in error["hint"]
+    assert subprocess.run([*command, "--no-model"], capture_output=True).returncode == 0
 
 
 def test_restore(embsnap, config, rows, tmp_path) -> None:

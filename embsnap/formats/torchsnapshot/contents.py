@@ -127,9 +127,10 @@ def _array_entry(array: ArrayToWrite, pieces: tuple[Shard, ...]) -> ArrayEntry:
     """The entry for an array. torchsnapshot reads no tensor without bytes, but chunks of which there are none."""
     if array.is_sharded:
         return ShardedTensorEntry(pieces)
-    if len(pieces) == 1 and prod(array.shape):
+    num_elements = prod(array.shape)
+    if len(pieces) == 1 and num_elements:
         return pieces[0].tensor
-    chunks = pieces if prod(array.shape) else ()
+    chunks = pieces if num_elements else ()
     return ChunkedTensorEntry(array.dtype.torch_name, array.shape, chunks, replicated=True)
 
 

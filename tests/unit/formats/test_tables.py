@@ -99,7 +99,6 @@ class TestSharding:
         table = opened(builder).table("t")
         assert (table.num_embeddings, table.embedding_dim, table.weight.pieces) == (0, 4, ())
 
-
     def test_chunks_of_which_there_are_none(self, opened):
         builder = SnapshotBuilder()
         builder.chunked(weight("t"), matrix(0), num_rows=1)

@@ -99,6 +99,14 @@ def test_a_pipe_is_no_object_and_does_not_block(store: LocalStore, root: Path) -
         store.read("pipe", limit=1)
 
 
+def test_an_object_above_the_limit_is_not_read(store: LocalStore, root: Path) -> None:
+    with (root / "sparse").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(StorageError, match=r"at most 4 bytes.*1099511627776 bytes") as caught:
+        store.read("sparse", limit=4)
+    assert caught.value.kind == ErrorKind.OBJECT_TOO_LARGE
+
+
 def test_a_map_outlives_its_file(store: LocalStore) -> None:
     store.create("a", b"x" * 10_000)
     mapped = store.map("a")
@@ -243,6 +251,27 @@ def test_large_objects_are_handed_to_the_disk_early(monkeypatch: pytest.MonkeyPa
             writer.write(b"x" * 400)
     assert ranges == [(0, 1200), (1200, 1200)]
     assert store.read("a", limit=2800) == b"x" * 2800
+
+
+def test_the_data_is_on_the_disk_before_the_name_and_the_name_before_close_returns(
+    monkeypatch: pytest.MonkeyPatch, store: LocalStore, root: Path
+) -> None:
+    order = []
+    sync, link = os.fsync, os.link
+
+    def spy_sync(fd: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        order.append("data" if local_writer.is_unfinished(os.path.basename(path)) else os.path.relpath(path, root))
+        sync(fd)
+
+    def spy_link(source: str, target: str) -> None:
+        order.append("name")
+        link(source, target)
+
+    monkeypatch.setattr(os, "fsync", spy_sync)
+    monkeypatch.setattr(os, "link", spy_link)
+    store.create("new/directory/a", b"x")
+    assert order == [".", "new", "data", "name", "new/directory"]
 
 
 def test_a_buffer_of_any_item_size_is_written_as_bytes(store: LocalStore) -> None:
