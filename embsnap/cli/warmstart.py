@@ -203,7 +203,7 @@ def _summary(result: WarmstartResult) -> str:
     to_read, to_write = format_bytes(result.num_bytes_to_read), format_bytes(result.num_bytes_to_write)
     memory = format_bytes(result.peak_memory_bytes)
     if not result.applied:
-        return f"dry run, nothing written: {to_read} to read, {to_write} to write, {memory} of rows and maps in memory"
+        return f"dry run, nothing written: {to_read} to read, {to_write} to write, {memory} of memory"
     live = f" by a live model ({result.mode}, {result.device})" if result.device is not None else ""
     seconds = f"{result.seconds:.1f} s, of which planning {result.planning_seconds:.1f} s"
     return f"wrote {result.destination}{live}: {to_write} in {seconds}"

@@ -9,7 +9,6 @@ Shape suffixes: N ids of one side, V rows of the new table, M new entities, P pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -20,8 +19,8 @@ from numpy.typing import NDArray
 
 from embsnap.kernels.compiler import frozen, kernel
 from embsnap.kernels.hashing import id_words
-from embsnap.kernels.probe import NEW_ROW, Side, probe_range
-from embsnap.kernels.radix import Partitioning, partition_bits
+from embsnap.kernels.probe import NEW_ROW, Side, log_slots, probe_range
+from embsnap.kernels.radix import Partitioned, partition, partition_bits
 from embsnap.kernels.rows import MAX_EXAMPLES
 from embsnap.kernels.threads import run, split
 from embsnap.model.vocabulary import BytesIds, Ids
@@ -31,6 +30,7 @@ __all__ = ["Duplicates", "Joined", "join"]
 _SMALL = 1 << 16
 _RANGES_PER_THREAD = 4
 _BLOCK = 1024
+_NONE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def join(
 ) -> Joined:
     """Find the old row of every new row by entity id.
 
-    Beside its result it takes 16 bytes for each id of either side; 8 more for byte ids.
+    Beside its result it takes about 18 bytes for each id of either side; 8 more for byte ids.
 
     Args:
         old_ids: Ids of the old side.
@@ -91,26 +91,24 @@ def join(
     Raises:
         ValueError: Arrays differ in length, or a row is out of range.
     """
-    sides = ((old_ids, old_rows_N), (new_ids, new_rows_N))
     num_ids = len(old_rows_N) + len(new_rows_N)
     threads = 1 if num_ids < _SMALL else threads
-    old, new = (_partitioning(*side, partition_bits(num_ids), threads) for side in sides)
-    bounds = run([*old.count_tasks(), *new.count_tasks()], threads)
-    _check_bounds("old", bounds[: len(old.counts_TP)], None)
-    _check_bounds("new", bounds[len(old.counts_TP) :], num_rows)
+    bits = partition_bits(num_ids)
+    old, new = (
+        _partitioned(*side, bits, threads)
+        for side in (("old", old_ids, old_rows_N, None), ("new", new_ids, new_rows_N, num_rows))
+    )
     row_V = np.empty(num_rows, np.int64)
-    clear_tasks = [partial(row_V[start:end].fill, -1) for start, end in split(num_rows, threads)]
-    tasks: list[Callable[[], object]] = [*old.scatter_tasks(), *new.scatter_tasks(), *clear_tasks]
-    run(tasks, threads)
-
-    repeats = np.full((2, 1 << old.bits, MAX_EXAMPLES), -1, np.int64)
-    tallies = _probe(_side(old, old_ids), _side(new, new_ids), old.bits, row_V, repeats, threads)
+    run([partial(row_V[start:end].fill, -1) for start, end in split(num_rows, threads)], threads)
+    repeats = np.full((2, 1 << bits, MAX_EXAMPLES), -1, np.int64)
+    sides = _side(old, old_ids, old_rows_N), _side(new, new_ids, new_rows_N)
+    tallies = _probe(*sides, bits, row_V, repeats, threads)
     num_carried, *num_repeats = (int(count) for count in tallies)
     old_duplicates, new_duplicates = (
         Duplicates(count, side.indices_of(places[places >= 0], MAX_EXAMPLES))
         for side, count, places in zip((old, new), num_repeats, repeats, strict=True)
     )
-    rows_M, keys_M = _take_new(row_V, new.entries_N2, threads)
+    rows_M, keys_M = _take_new(row_V, new.entries_M2, threads)
     carried_weight, total_weight = _weights(row_V, new_rows_N, counts_N, threads)
     return Joined(
         row_V=row_V,
@@ -125,27 +123,24 @@ def join(
     )
 
 
-def _partitioning(ids: Ids, rows_N: NDArray[np.int64], bits: int, threads: int) -> Partitioning:
+def _partitioned(
+    side: str, ids: Ids, rows_N: NDArray[np.int64], num_rows: int | None, bits: int, threads: int
+) -> Partitioned:
     if len(ids) != len(rows_N):
-        raise ValueError(f"{len(ids)} ids for {len(rows_N)} rows")
-    words_N = id_words(ids, threads=threads)
-    return Partitioning(words_N, frozen(rows_N, np.int64), isinstance(ids, BytesIds), bits, threads)
+        raise ValueError(f"{len(ids)} ids for {len(rows_N)} rows on the {side} side")
+    words_N, by_index = id_words(ids, threads=threads), isinstance(ids, BytesIds)
+    partitioned = partition(words_N, frozen(rows_N, np.int64), by_index=by_index, bits=bits, threads=threads)
+    if partitioned.min_row < 0 or (num_rows is not None and partitioned.max_row >= num_rows):
+        allowed = f"[0, {'' if num_rows is None else num_rows})"
+        found = f"[{partitioned.min_row}, {partitioned.max_row}]"
+        raise ValueError(f"rows of the {side} side must be in {allowed}, found {found}")
+    return partitioned
 
 
-def _check_bounds(side: str, bounds: Sequence[tuple[int, int]], num_rows: int | None) -> None:
-    smallest, largest = min((low for low, _ in bounds), default=0), max((high for _, high in bounds), default=-1)
-    if smallest < 0 or (num_rows is not None and largest >= num_rows):
-        end = "" if num_rows is None else num_rows
-        raise ValueError(f"rows of the {side} side must be in [0, {end}), found [{smallest}, {largest}]")
-
-
-def _side(partitioning: Partitioning, ids: Ids) -> Side:
-    if isinstance(ids, BytesIds):
-        extra = (frozen(ids.offsets, np.int64), frozen(ids.data, np.uint8), partitioning.rows_N)
-    else:
-        none = np.empty(0, np.int64)
-        extra = (frozen(none, np.int64), frozen(none, np.uint8), frozen(none, np.int64))
-    return Side(partitioning.entries_N2, partitioning.starts_P, *extra)
+def _side(partitioned: Partitioned, ids: Ids, rows_N: NDArray[np.int64]) -> Side:
+    offsets, data, rows = (ids.offsets, ids.data, rows_N) if isinstance(ids, BytesIds) else (_NONE, _NONE, _NONE)
+    arrays = (frozen(offsets, np.int64), frozen(data, np.uint8), frozen(rows, np.int64))
+    return Side(partitioned.entries_M2, partitioned.starts_TP, partitioned.ends_TP, *arrays)
 
 
 def _probe(
@@ -154,20 +149,22 @@ def _probe(
     """Match all partitions; the number of ids carried, of repeats on the old and of repeats on the new side."""
     ranges = split(1 << bits, threads * _RANGES_PER_THREAD)
     tallies = np.zeros((len(ranges), 3), np.int64)
-    inputs = zip(ranges, tallies, strict=True)
-    run([partial(probe_range, old, new, bits, *bounds, row_V, tally, repeats) for bounds, tally in inputs], threads)
+    num_ids_P = sum((side.ends_TP - side.starts_TP).sum(axis=0) for side in (old, new))
+    tables = [np.empty(1 << log_slots(int(num_ids_P[start:end].max())), np.uint64) for start, end in ranges]
+    inputs = zip(ranges, tables, tallies, strict=True)
+    run([partial(probe_range, old, new, bits, *b, slots, row_V, tally, repeats) for b, slots, tally in inputs], threads)
     return np.asarray(tallies.sum(axis=0))
 
 
 def _take_new(
-    row_V: NDArray[np.int64], entries_N2: NDArray[np.uint64], threads: int
+    row_V: NDArray[np.int64], entries_M2: NDArray[np.uint64], threads: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """The marked rows, ascending, and their keys; the marks become -1."""
     ranges = split(len(row_V), threads)
     counts = run([partial(_count_marks, row_V, *bounds) for bounds in ranges], threads)
     rows_M, keys_M = np.empty(sum(counts), np.int64), np.empty(sum(counts), np.uint64)
     firsts = accumulate(counts, initial=0)
-    outputs = (entries_N2, rows_M, keys_M)
+    outputs = (entries_M2, rows_M, keys_M)
     run([partial(_take_marks, row_V, *b, *outputs, m) for b, m in zip(ranges, firsts, strict=False)], threads)
     return rows_M, keys_M
 
@@ -194,7 +191,7 @@ def _count_marks(row_V: Any, start: int, end: int) -> int:
 
 
 @kernel
-def _take_marks(row_V: Any, start: int, end: int, entries_N2: Any, rows_M: Any, keys_M: Any, first: int) -> None:
+def _take_marks(row_V: Any, start: int, end: int, entries_M2: Any, rows_M: Any, keys_M: Any, first: int) -> None:
     rows, places = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int64)
     for block in range(start, end, _BLOCK):
         num_marks = 0
@@ -203,7 +200,7 @@ def _take_marks(row_V: Any, start: int, end: int, entries_N2: Any, rows_M: Any, 
             num_marks += row_V[row] <= NEW_ROW
             row_V[row] = max(row_V[row], -1)
         for m in range(num_marks):
-            rows_M[first + m], keys_M[first + m] = rows[m], entries_N2[places[m], 0]
+            rows_M[first + m], keys_M[first + m] = rows[m], entries_M2[places[m], 0]
         first += num_marks
 
 

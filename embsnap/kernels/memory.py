@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["copy_bytes", "fence", "load_word", "prefetch", "stream_line"]
+__all__ = ["copy_bytes", "fence", "load_word", "prefetch", "stream_line", "unowned"]
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
@@ -64,9 +64,9 @@ def prefetch(typing_context: Any, array: Any, offset_bytes: Any) -> Any:
 
 @intrinsic
 def stream_line(typing_context: Any, out: Any, out_start: Any, array: Any, start: Any) -> Any:
-    """Copy 64 bytes from `start` bytes into `array` to `out_start` bytes into `out`, past the caches where that is possible.
+    """Copy 64 bytes, `start` bytes into `array`, to `out_start` bytes into `out`, past the caches where that is possible.
 
-    The destination's address is a multiple of 64. Other threads see it after a `fence`.
+    The destination's address is a multiple of 64. Other threads see the bytes after a `fence`.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -91,3 +91,19 @@ def fence(typing_context: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(), generate
+
+
+@intrinsic
+def unowned(typing_context: Any, array: Any) -> Any:
+    """The same array without an owner, so that passing it on counts no references; another reference keeps it alive.
+
+    Counting is atomic, and threads that count references to one array in their inner loops wait for each other.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        view = context.make_array(signature.args[0])(context, builder, args[0])
+        view.meminfo = ir.Constant(view.meminfo.type, None)
+        view.parent = ir.Constant(view.parent.type, None)
+        return view._getvalue()
+
+    return array(array), generate

@@ -73,13 +73,13 @@ def by_embsnap(sides: Vocabularies) -> np.ndarray:
 
 
 def by_polars(sides: Vocabularies) -> np.ndarray:
-    """Inner join; distinct ids counted on both sides (faster than `validate="1:1"`)."""
+    """Inner join on the streaming engine, the faster one here; distinct ids counted on both sides."""
     import polars as pl
 
     old, new = pl.from_arrow(sides.old), pl.from_arrow(sides.new)
     assert old["id"].n_unique() == len(old)
     assert new["id"].n_unique() == len(new)
-    both = new.join(old, on="id", how="inner", suffix="_old")
+    both = new.lazy().join(old.lazy(), on="id", how="inner", suffix="_old").collect(engine="streaming")
     return _scatter(len(new), both["row"].to_numpy(), both["row_old"].to_numpy())
 
 

@@ -41,6 +41,8 @@ class TableMapping:
     weighted_coverage: float | None = None
     vocabularies: tuple[VocabularyRef | None, VocabularyRef | None] = (None, None)
     """Old and new."""
+    num_entities: int = 0
+    """In both vocabularies together, as they were in memory."""
     findings: tuple[Finding, ...] = ()
 
 
@@ -93,7 +95,13 @@ def _map_cold(table: EmbeddingBagConfig, sources: Sources, threads: int) -> Tabl
     counts = RowCounts(0, len(vocabulary), 0, 0, table.num_embeddings - len(vocabulary))
     keys_N = id_keys(vocabulary.ids)[order_N]
     return TableMapping(
-        Alignment.COLD, counts, None, vocabulary.rows_N[order_N], keys_N, vocabularies=(None, ref), findings=findings
+        Alignment.COLD,
+        counts,
+        new_rows_N=vocabulary.rows_N[order_N],
+        new_keys_N=keys_N,
+        vocabularies=(None, ref),
+        num_entities=len(vocabulary),
+        findings=findings,
     )
 
 
@@ -113,7 +121,9 @@ def _map_by_position(table: EmbeddingBagConfig, old: OldTable, sources: Sources,
         return TableMapping(Alignment.POSITION, counts)
     vocabulary, ref = found
     findings = _check_new(vocabulary, table, threads)
-    return TableMapping(Alignment.POSITION, counts, vocabularies=(None, ref), findings=findings)
+    return TableMapping(
+        Alignment.POSITION, counts, vocabularies=(None, ref), num_entities=len(vocabulary), findings=findings
+    )
 
 
 def _map_by_vocabulary(table: EmbeddingBagConfig, old: OldTable, sources: Sources, threads: int) -> TableMapping:
@@ -142,6 +152,7 @@ def _map_by_vocabulary(table: EmbeddingBagConfig, old: OldTable, sources: Source
         row_map.coverage,
         row_map.weighted_coverage,
         (old_ref, new_ref),
+        len(old_vocabulary) + len(new_vocabulary),
         findings,
     )
 

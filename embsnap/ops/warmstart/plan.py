@@ -80,6 +80,12 @@ class WarmstartPlan:
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Row maps, and the larger of what planning took and what applying takes."""
+        planning = max(table.num_planning_bytes for table in self.tables)
+        return sum(table.num_map_bytes for table in self.tables) + max(planning, self.budget.row_bytes)
+
     def lineage(self) -> Lineage:
         """Which snapshots the tables come from, and how many of their rows."""
         parents = sorted(
@@ -110,7 +116,7 @@ class WarmstartPlan:
             plan_digest=self.digest,
             num_bytes_to_read=sum(table.num_bytes_to_read for table in self.tables),
             num_bytes_to_write=sum(_num_bytes(array) for array in self.arrays()),
-            peak_memory_bytes=self.budget.row_bytes + sum(table.num_map_bytes for table in self.tables),
+            peak_memory_bytes=self.peak_memory_bytes,
             planning_seconds=self.seconds,
             seconds=self.seconds + seconds,
         )

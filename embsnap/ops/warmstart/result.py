@@ -97,7 +97,7 @@ class WarmstartResult:
     num_bytes_to_read: int
     num_bytes_to_write: int
     peak_memory_bytes: int
-    """Row data in flight and row maps."""
+    """Row maps, and the larger of vocabularies being joined and row data in flight."""
     planning_seconds: float
     """Vocabularies and row maps."""
     seconds: float

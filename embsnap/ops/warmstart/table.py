@@ -21,6 +21,9 @@ from embsnap.ops.warmstart.state import OptimizerStateForm, carries_state, plan_
 
 __all__ = ["PlannedTable", "plan_table"]
 
+_ENTITY_BYTES = 40
+"""Most that an entity takes while vocabularies are joined: id and row, both once more by partition, and the row map."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlannedTable:
@@ -41,6 +44,8 @@ class PlannedTable:
     initializer: str
     description: dict[str, object]
     """All that decides its bytes, as JSON values."""
+    num_entities: int
+    """In both vocabularies together."""
     findings: tuple[Finding, ...]
 
     @property
@@ -51,6 +56,11 @@ class PlannedTable:
         carried = self.counts.carried + self.counts.reserved
         arrays = [self.old.table.weight, *(state.array for state in self.old.table.state)]
         return sum(array.num_bytes * carried // max(1, self.old.table.num_embeddings) for array in arrays)
+
+    @property
+    def num_planning_bytes(self) -> int:
+        """Of its two vocabularies and their join, while it was planned."""
+        return _ENTITY_BYTES * self.num_entities
 
     @property
     def num_map_bytes(self) -> int:
@@ -96,6 +106,7 @@ def plan_table(
         weighted_coverage=mapping.weighted_coverage,
         initializer=initial.description,
         description=_describe(table, old, mapping, dtype.name, initial),
+        num_entities=mapping.num_entities,
         findings=mapping.findings,
     )
 
