@@ -94,14 +94,12 @@ def join(
     num_ids = len(old_rows_N) + len(new_rows_N)
     threads = 1 if num_ids < _SMALL else threads
     bits = partition_bits(num_ids)
-    old, new = (
-        _partitioned(*side, bits, threads)
-        for side in (("old", old_ids, old_rows_N, None), ("new", new_ids, new_rows_N, num_rows))
-    )
+    old = _partitioned("old", old_ids, old_rows_N, None, bits, threads)
+    new = _partitioned("new", new_ids, new_rows_N, num_rows, bits, threads)
     row_V = np.empty(num_rows, np.int64)
     run([partial(row_V[start:end].fill, -1) for start, end in split(num_rows, threads)], threads)
     repeats = np.full((2, 1 << bits, MAX_EXAMPLES), -1, np.int64)
-    sides = _side(old, old_ids, old_rows_N), _side(new, new_ids, new_rows_N)
+    sides = (_side(old, old_ids, old_rows_N), _side(new, new_ids, new_rows_N))
     tallies = _probe(*sides, bits, row_V, repeats, threads)
     num_carried, *num_repeats = (int(count) for count in tallies)
     old_duplicates, new_duplicates = (

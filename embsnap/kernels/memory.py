@@ -64,7 +64,7 @@ def prefetch(typing_context: Any, array: Any, offset_bytes: Any) -> Any:
 
 @intrinsic
 def stream_line(typing_context: Any, out: Any, out_start: Any, array: Any, start: Any) -> Any:
-    """Copy 64 bytes, `start` bytes into `array`, to `out_start` bytes into `out`, past the caches where that is possible.
+    """Copy 64 bytes from `start` bytes into `array` to `out_start` bytes into `out`, past the caches where possible.
 
     The destination's address is a multiple of 64. Other threads see the bytes after a `fence`.
     """

@@ -1,9 +1,9 @@
 """Matching the two sides of a join, partition by partition.
 
 Each partition has one open-addressing table that takes the old ids first and then the new ones, those included that no
-old id matches: so the one pass sees an id that either side holds twice. A slot is 0, or one word: the low 24 bits of the
-id's key, whether a new id has claimed it, whether it is a new id itself, and one more than its place on its side. The
-key's bits only spare most of the looks at the entry, where the whole key stands.
+old id matches: so the one pass sees an id that either side holds twice. A slot is 0, or one word: the low 24 bits of
+the id's key, whether a new id has claimed it, whether it is a new id itself, and one more than its place on its side.
+The key's bits only spare most of the looks at the entry, where the whole key stands.
 
 Shape suffixes: N byte ids, T ranges, P partitions, M places of a side, S slots, K examples, V rows of the new table.
 """

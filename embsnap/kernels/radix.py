@@ -1,9 +1,9 @@
 """Radix partitioning: ids that are equal end up in the same partition, small enough for one core's cache.
 
-Ids enter as 64-bit words, `mix64` makes keys of them, and the top bits of a key name its partition. The input is cut into
-ranges, one for each thread, and each range has a segment of its own in every partition, where its ids keep their order.
-Keys of different ids are spread evenly, so the size of a segment is guessed at first; where one id occurs very often the
-guess fails, and the ids are counted.
+Ids enter as 64-bit words, `mix64` makes keys of them, and the top bits of a key name its partition. The input is cut
+into ranges, one for each thread, and each range has a segment of its own in every partition, where its ids keep their
+order. Keys of different ids are spread evenly, so the size of a segment is guessed at first; where one id occurs very
+often the guess fails, and the ids are counted.
 
 Shape suffixes: N ids, T ranges of the input, P partitions, M places.
 """
@@ -24,9 +24,9 @@ from embsnap.kernels.threads import run, split
 
 __all__ = ["Partitioned", "partition", "partition_bits"]
 
-_IDS_PER_PARTITION = 32_768
+_IDS_PER_PARTITION = 16_384
 _MAX_BITS = 14
-_SPARE = 8.0
+_SPARE = 6.0
 """Standard deviations by which a segment is larger than its expected size."""
 
 _LINE = 4
@@ -85,7 +85,10 @@ def partition(
     rooms_T = np.minimum(sizes_T, (expected_T + _SPARE * np.sqrt(expected_T) + _SPARE).astype(np.int64))
     rooms_TP = np.repeat(rooms_T[:, None], 1 << bits, axis=1)
     partitioned = _scatter_all(words_N, rows_N, by_index, bits, rooms_TP, threads)
-    return partitioned or _scatter_all(words_N, rows_N, by_index, bits, _counts(words_N, bits, threads), threads)
+    if partitioned is None:
+        partitioned = _scatter_all(words_N, rows_N, by_index, bits, _counts(words_N, bits, threads), threads)
+    assert partitioned is not None  # the ids were counted
+    return partitioned
 
 
 def _counts(words_N: NDArray[np.uint64], bits: int, threads: int) -> NDArray[np.int64]:
@@ -152,7 +155,8 @@ def _scatter(
     entries_M2: Any,
 ) -> tuple[int, int, bool]:
     """Collect each partition's entries until they fill a cache line, then write that line past the cache."""
-    min_row = max_row = rows_N[start]
+    min_row: Any = rows_N[start]
+    max_row: Any = rows_N[start]
     keys = np.empty(_BLOCK, np.uint64)
     for block in range(start, end, _BLOCK):
         length = min(_BLOCK, end - block)
@@ -161,16 +165,16 @@ def _scatter(
         for i in range(length):
             min_row, max_row = min(min_row, rows_N[block + i]), max(max_row, rows_N[block + i])
         for i in range(length):
-            p = np.int64(keys[i] >> shift)
-            place = ends_P[p]
-            slot = p * _LINE + (place & (_LINE - 1))
+            home = np.int64(keys[i] >> shift)
+            place = ends_P[home]
+            slot = home * _LINE + (place & (_LINE - 1))
             lines_L2[slot, 0] = keys[i]
             lines_L2[slot, 1] = np.uint64(block + i if by_index else rows_N[block + i])
-            ends_P[p] = place + 1
+            ends_P[home] = place + 1
             if place & (_LINE - 1) == _LINE - 1:
-                if place >= limits_P[p]:
+                if place >= limits_P[home]:
                     return 0, -1, False
-                stream_line(entries_M2, (place - (_LINE - 1)) * 16, lines_L2, p * 64)
+                stream_line(entries_M2, (place - (_LINE - 1)) * 16, lines_L2, home * 64)
     for p in range(len(ends_P)):
         if ends_P[p] > limits_P[p]:
             return 0, -1, False
@@ -184,7 +188,7 @@ def _scatter(
 def _find(
     words_N: Any, shift: Any, start: int, end: int, cursors_P: Any, places: Any, found: Any, num_found: int
 ) -> int:
-    """Go through a range as `_scatter` did, and note the indices of the (sorted) places while there is room for them."""
+    """Go through a range as `_scatter` did and note the indices of the (sorted) places while there is room."""
     for i in range(start, end):
         p = mix64(words_N[i]) >> shift
         place = cursors_P[p]

@@ -117,7 +117,35 @@ def test_threads_change_nothing(kind, monkeypatch):
     assert one.new_duplicates == Duplicates(1, (59_999,))
 
 
-def test_ids_that_share_many_bits_are_no_slower_than_a_square(monkeypatch):
+def _id_of_key(key: int) -> int:
+    """The integer whose key it is: `mix64` undone."""
+    mask = (1 << 64) - 1
+    for shift, factor in ((31, 0x94D049BB133111EB), (27, 0xBF58476D1CE4E5B9), (30, 1)):
+        shifted = key
+        for _ in range(3):
+            shifted = key ^ (shifted >> shift)
+        key = shifted * pow(factor, -1, 1 << 64) & mask
+    return (key - 0x9E3779B97F4A7C15) & mask
+
+
+def test_integers_whose_keys_agree_in_most_bits_are_told_apart():
+    """These keys have one partition, one slot and one tag in it."""
+    ids = np.array([_id_of_key(number << 24) for number in range(300)], np.uint64)
+    assert id_keys(ids).tolist() == [number << 24 for number in range(300)]
+    joined = _join(ids[:200], ids[100:][::-1])
+    assert joined.row_V.tolist() == [-1] * 100 + list(range(100, 200))[::-1]
+    assert joined.old_duplicates == joined.new_duplicates == Duplicates(0, ())
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_one_id_very_often(threads):
+    ids = np.where(np.arange(200_000) % 3 == 2, np.arange(200_000), 7)
+    joined = _join(ids, ids, threads=threads)
+    assert joined.old_duplicates == joined.new_duplicates == Duplicates(133_333, (1, 3, 4, 6, 7))
+    assert (joined.num_carried, joined.num_dropped, len(joined.new_rows_N)) == (66_667, 0, 0)
+
+
+def test_ids_that_share_many_bits_are_no_slower_than_a_square():
     """Steps that a multiplicative hash alone would put into one partition, in a row."""
     step = pow(0x9E3779B97F4A7C15, -1, 1 << 64)
     ids = (np.arange(100_000, dtype=np.uint64) * np.uint64(step)).astype(np.uint64)
