@@ -118,27 +118,42 @@ def split_by_band(
     if len(starts_B) == 0 or starts_B[0] != 0 or bool((np.diff(starts_B) < 0).any()):
         raise ValueError(f"bands must begin at row 0 and ascend, found {starts_B[:5]}")
     rows_N, starts_B = frozen(rows_N, np.int64), frozen(starts_B, np.int64)
-    bounds = np.zeros(len(starts_B) + 1, np.int64)
-    _count_bands(rows_N, starts_B, bounds)
+    bounds, bands_N = np.zeros(len(starts_B) + 1, np.int64), np.empty(len(rows_N), np.int64)
+    _count_bands(rows_N, starts_B, bounds, bands_N)
     positions, local_rows = np.empty(bounds[-1], np.int64), np.empty(bounds[-1], np.int64)
-    _group_by_band(rows_N, starts_B, bounds[:-1].copy(), positions, local_rows)
+    _group_by_band(rows_N, starts_B, bounds[:-1].copy(), bands_N, positions, local_rows)
     return positions, local_rows, bounds
 
 
 @kernel
-def _count_bands(rows_N: Any, starts_B: Any, bounds: Any) -> None:
+def _count_bands(rows_N: Any, starts_B: Any, bounds: Any, bands_N: Any) -> None:
+    """Find the band of each row, and the first place of each band."""
+    num_bands = len(starts_B)
+    per_row = 1.0 / max(1, starts_B[min(1, num_bands - 1)])
     for i in range(len(rows_N)):
-        if rows_N[i] >= 0:
-            bounds[np.searchsorted(starts_B, rows_N[i], side="right")] += 1
-    for b in range(len(starts_B)):
+        row = rows_N[i]
+        if row < 0:
+            continue
+        band = min(int(row * per_row), num_bands - 1)  # right where all bands are as long as the first
+        if starts_B[band] > row or (band + 1 < num_bands and starts_B[band + 1] <= row):
+            band, end = 0, num_bands
+            while end - band > 1:
+                middle = (band + end) >> 1
+                if starts_B[middle] <= row:
+                    band = middle
+                else:
+                    end = middle
+        bands_N[i] = band
+        bounds[band + 1] += 1
+    for b in range(num_bands):
         bounds[b + 1] += bounds[b]
 
 
 @kernel
-def _group_by_band(rows_N: Any, starts_B: Any, cursors_B: Any, positions: Any, local_rows: Any) -> None:
+def _group_by_band(rows_N: Any, starts_B: Any, cursors_B: Any, bands_N: Any, positions: Any, local_rows: Any) -> None:
     for i in range(len(rows_N)):
         if rows_N[i] >= 0:
-            band = np.searchsorted(starts_B, rows_N[i], side="right") - 1
+            band = bands_N[i]
             cursor = cursors_B[band]
             positions[cursor], local_rows[cursor] = i, rows_N[i] - starts_B[band]
             cursors_B[band] = cursor + 1

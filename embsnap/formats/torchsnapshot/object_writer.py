@@ -41,13 +41,14 @@ def write_objects(
 ) -> dict[str, ObjectSums]:
     """Write every object and return its sums by location, in the order of `objects`.
 
-    Memory: `threads` buffers of `block_bytes`, or of one row where that is more.
+    Twice as many objects as threads are under way, since one that is being made durable needs none. Memory: a buffer of
+    `block_bytes` for each, or of one row where that is more.
 
     Args:
         store: Destination.
         arrays: Sources of the pieces.
         objects: Location and layout of each.
-        threads: How many objects are written at a time.
+        threads: How many keep busy.
         block_bytes: How much is read, summed and written at a time.
         progress: Told of every block.
 
@@ -55,7 +56,7 @@ def write_objects(
         BaseException: The first error of any object, or what interrupted the calling thread; either way no thread
             writes any more when it is raised, and the objects that are already there are the caller's to delete.
     """
-    threads = max(1, min(threads, len(objects)))
+    threads = max(1, min(2 * threads, len(objects)))
     job = _Job(store, arrays, progress)
     for _ in range(threads):
         job.buffers.put(np.empty(max([block_bytes, *(array.rows.row_bytes for array in arrays)]), np.uint8))

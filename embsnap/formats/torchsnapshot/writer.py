@@ -67,7 +67,7 @@ def write_snapshot(
 ) -> WrittenSnapshot:
     """Write arrays and plain values as a snapshot that torchsnapshot 0.1.0 restores.
 
-    Rows are read block by block, so that arrays larger than memory work: it takes `threads * block_bytes` beyond
+    Rows are read block by block, so that arrays larger than memory work: it takes `2 * threads * block_bytes` beyond
     what the sources need.
 
     Args:
@@ -77,7 +77,7 @@ def write_snapshot(
         values: Plain values by logical path: `{"extra_state/step": 7}`.
         vocabularies: By table name, for the sidecar.
         lineage: For the sidecar; without it only the digest is recorded.
-        threads: How many objects are written at a time.
+        threads: Half of how many objects are under way at a time.
         block_bytes: How much is read, summed and written at a time; what fits a core's cache is fastest.
         progress: Observer of the bytes.
 
