@@ -25,24 +25,38 @@ __all__ = [
     "GateError",
     "IncompatibleError",
     "LargeEmbeddings",
+    "LargeEmbeddingsConfig",
     "NotFoundError",
     "RefusedError",
     "SmallEmbeddings",
     "SnapshotError",
     "StorageError",
     "UsageError",
+    "Vocab",
+    "VocabIndex",
+    "WarmstartOptions",
     "__version__",
     "open_snapshot",
+    "plan_warmstart",
     "read_vocabulary",
+    "warm_start",
+    "write_warmstart",
 ]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "LargeEmbeddings": "embsnap.live.modules",
+    "LargeEmbeddingsConfig": "embsnap.config.embedding",
     "SmallEmbeddings": "embsnap.live.modules",
+    "Vocab": "embsnap.ops.vocab",
+    "VocabIndex": "embsnap.ops.vocab_index",
+    "WarmstartOptions": "embsnap.ops.warmstart.plan",
     "open_snapshot": "embsnap.formats.torchsnapshot.snapshot",
+    "plan_warmstart": "embsnap.ops.warmstart.plan",
     "read_vocabulary": "embsnap.formats.vocabulary",
+    "warm_start": "embsnap.live.warm_start",
+    "write_warmstart": "embsnap.ops.warmstart.plan",
 }
 
 

@@ -207,7 +207,7 @@ def _fill(targets: _Targets, plan: WarmstartPlan, progress: Progress) -> tuple[L
                 weight,
                 planned[name].tap,
                 threads=plan.options.threads,
-                block_bytes=plan.budget.block_bytes,
+                block_bytes=plan.budget.fill_block_bytes,
                 task=f"filling {name}",
                 progress=progress,
             )

@@ -11,6 +11,7 @@ __all__ = ["Budget", "available_memory"]
 
 MAX_BLOCK_BYTES = 1 << 20
 """A block that stays in a core's cache is gathered, summed and written two to three times as fast as one of 8 MiB."""
+MAX_FILL_BLOCK_BYTES = 8 << 20
 MIN_BLOCK_BYTES = 64 << 10
 _BUFFERS_PER_THREAD = 4
 """A block being read, its cast, the rows drawn for it, and one on its way out."""
@@ -51,6 +52,8 @@ class Budget:
 
     block_bytes: int
     """Of one block of rows."""
+    fill_block_bytes: int
+    """Of one block that is read straight into where it is to stay: larger, since it passes through no cache twice."""
     row_bytes: int
     """Of all blocks in flight."""
 
@@ -61,7 +64,8 @@ class Budget:
         Raises:
             UsageError: The budget does not hold one small block per thread.
         """
-        block = min(MAX_BLOCK_BYTES, memory_budget // (threads * _BUFFERS_PER_THREAD))
+        share = memory_budget // (threads * _BUFFERS_PER_THREAD)
+        block = min(MAX_BLOCK_BYTES, share)
         if block < MIN_BLOCK_BYTES:
             raise UsageError(
                 ErrorKind.BAD_OPTION,
@@ -70,4 +74,5 @@ class Budget:
                 expected=f"at least {threads * _BUFFERS_PER_THREAD * MIN_BLOCK_BYTES} bytes for {threads} threads",
                 found=memory_budget,
             )
-        return cls(block, block * threads * _BUFFERS_PER_THREAD)
+        fill_block = min(MAX_FILL_BLOCK_BYTES, share)
+        return cls(block, fill_block, fill_block * threads * _BUFFERS_PER_THREAD)

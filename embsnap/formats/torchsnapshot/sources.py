@@ -105,13 +105,13 @@ class PieceSource:
 
     def read(self, start: int, end: int, out_ND: NDArray[Any]) -> None:
         """Put the piece's rows `[start, end)` into its columns of `out_ND`, which has all of the array's columns."""
-        if self.num_columns == out_ND.shape[1]:
-            self.read_runs([(start, end)], out_ND.reshape(-1).view(np.uint8))
-            return
         columns = slice(self.column, self.column + self.num_columns)
         mapped = self.mapped()
         if mapped is not None:
             out_ND[:, columns] = _as(mapped[start:end], self._dtype)
+            return
+        if self.num_columns == out_ND.shape[1]:
+            self.read_runs([(start, end)], out_ND.reshape(-1).view(np.uint8))
             return
         step = max(1, _SCRATCH_BYTES // self.row_bytes)
         for first in range(start, end, step):
