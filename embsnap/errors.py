@@ -50,6 +50,7 @@ class ErrorKind(StrEnum):
     NO_CONFIG_THERE = "no-config-there"
     AMBIGUOUS_CONFIG = "ambiguous-config"
     NO_SUCH_ENTITY = "no-such-entity"
+    AMBIGUOUS_COLUMN = "ambiguous-column"
     # SnapshotError
     NOT_A_SNAPSHOT = "not-a-snapshot"
     TORN_SNAPSHOT = "torn-snapshot"
@@ -62,6 +63,7 @@ class ErrorKind(StrEnum):
     OPAQUE_ENTRY = "opaque-entry"
     MISSING_OBJECT = "missing-object"
     BAD_PARQUET = "bad-parquet"
+    BAD_INDEX = "bad-index"
     # IncompatibleError
     SHAPE_MISMATCH = "shape-mismatch"
     DTYPE_MISMATCH = "dtype-mismatch"
@@ -75,6 +77,9 @@ class ErrorKind(StrEnum):
     NO_VOCABULARY = "no-vocabulary"
     VOCABULARY_MISMATCH = "vocabulary-mismatch"
     LOOKUP_MISMATCH = "lookup-mismatch"
+    NULL_IDS = "null-ids"
+    BAD_ROW_MAP = "bad-row-map"
+    NOT_REPRESENTABLE = "not-representable"
     # StorageError
     STORAGE_FAILED = "storage-failed"
     PERMISSION_DENIED = "permission-denied"

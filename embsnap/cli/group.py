@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -28,6 +30,7 @@ _SUMMARIES = {
     "doctor": "Check that what is installed fits together and loads.",
     "inspect": "Show what is in the snapshot at URI: tables, optimizer state, other entries, origin, findings.",
     "restore": "Write a model's tables with every row as it was: `warmstart`, where nothing may change.",
+    "vocab": "Build, look at, check and compare vocabularies: which row belongs to which entity.",
     "warmstart": "Write a new model's tables, each row following its entity from an old snapshot.",
 }
 
@@ -38,24 +41,32 @@ COMMANDS = {name: Entry(f"embsnap.cli.{name}", summary) for name, summary in _SU
 class LazyGroup(click.Group):
     """A group that knows its commands' names and summaries without importing them."""
 
+    def __init__(self, *args: Any, entries: Mapping[str, Entry], **settings: Any) -> None:
+        """A group of the commands `entries`, by name; the rest is click's."""
+        super().__init__(*args, **settings)
+        self.entries = entries
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, sorted."""
-        return sorted(COMMANDS)
+        return sorted(self.entries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name, imported now."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.entries:
             return None
-        command: click.Command = import_module(COMMANDS[cmd_name].module).command
+        command: click.Command = import_module(self.entries[cmd_name].module).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands into the help."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name].summary) for name in self.list_commands(ctx)])
+            formatter.write_dl([(name, self.entries[name].summary) for name in self.list_commands(ctx)])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(cls=LazyGroup, entries=COMMANDS, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="embsnap")
 @click.option("--traceback", is_flag=True, help="Print the Python traceback of any error.")
 def group(traceback: bool) -> None:

@@ -1,7 +1,7 @@
 """Options that mean the same in every command that has them, as decorators.
 
 as_json: bool, quiet: bool, dry_run: bool, memory_budget: int (bytes), threads: int,
-storage_options: dict[str, str], at: str | None
+storage_options: dict[str, str], at: str | None, row_maps: dict[str, str] (URI by table)
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ __all__ = [
     "json_option",
     "memory_budget_option",
     "quiet_option",
+    "remap_option",
     "storage_option",
     "threads_option",
 ]
@@ -88,4 +89,14 @@ at_option = click.option(
     "--at",
     metavar="PATH",
     help="Where in the file the configuration stands, e.g. model.embeddings; found by itself where it is the only one.",
+)
+
+remap_option = click.option(
+    "--remap",
+    "row_maps",
+    type=_KeyValue(),
+    multiple=True,
+    callback=_as_dict,
+    metavar="TABLE=URI",
+    help="Row map of a table, used instead of joining its two vocabularies; may be repeated, for other tables.",
 )

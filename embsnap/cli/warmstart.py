@@ -16,6 +16,7 @@ from embsnap.cli.options import (
     json_option,
     memory_budget_option,
     quiet_option,
+    remap_option,
     storage_option,
     threads_option,
 )
@@ -96,7 +97,7 @@ class Run:
     as_json: bool
     quiet: bool
 
-    def __call__(self, command: str, **gates: Any) -> None:
+    def __call__(self, command: str, **further: Any) -> None:
         """Plan it, apply it unless it is a dry run, and print the result."""
         options = WarmstartOptions(
             command=command,
@@ -105,7 +106,7 @@ class Run:
             threads=self.threads,
             memory_budget=self.memory_budget,
             storage_options=self.storage_options,
-            **gates,
+            **further,
         )
         with progress_on_stderr(quiet=self.quiet) as progress:
             result = self._result(options, progress)
@@ -137,7 +138,10 @@ class Run:
 @run_options
 @click.option("--min-coverage", type=click.FloatRange(0, 1), help="Least share of known entities, in each table.")
 @click.option("--min-weighted-coverage", type=click.FloatRange(0, 1), help="The same, weighted by their counts.")
-def command(min_coverage: float | None, min_weighted_coverage: float | None, **typed: Any) -> None:
+@remap_option
+def command(
+    min_coverage: float | None, min_weighted_coverage: float | None, row_maps: Mapping[str, str], **typed: Any
+) -> None:
     """Write a new model's tables, each row following its entity from an old snapshot.
 
     CONFIG is YAML with the new model's tables. A table with `pretrained` takes the rows of entities that both
@@ -151,6 +155,7 @@ def command(min_coverage: float | None, min_weighted_coverage: float | None, **t
       embsnap warmstart day2.yaml --dry-run
       embsnap warmstart day2.yaml --out runs/day2/warm
       embsnap warmstart job.yaml --at model.embeddings --out runs/day2/warm --no-model --min-coverage 0.9
+      embsnap warmstart day2.yaml --out runs/day2/warm --remap user=remap/user.parquet
 
     \b
     Exit codes:
@@ -159,11 +164,12 @@ def command(min_coverage: float | None, min_weighted_coverage: float | None, **t
       2  usage, or a wrong config
       3  no such config, snapshot, table or vocabulary
       4  not a committed, readable snapshot
-      5  shapes, dtypes or vocabularies do not fit
+      5  shapes, dtypes, vocabularies or row maps do not fit
       6  storage, permission, disk full
       7  refused: the destination is taken
     """
-    Run(**typed)("warmstart", min_coverage=min_coverage, min_weighted_coverage=min_weighted_coverage)
+    gates = {"min_coverage": min_coverage, "min_weighted_coverage": min_weighted_coverage}
+    Run(**typed)("warmstart", **gates, row_maps=row_maps)
 
 
 @renders(WarmstartResult)
@@ -186,7 +192,8 @@ def _render(result: WarmstartResult, write: Write) -> None:
     write("")
     for report in result.tables:
         source = "nothing" if report.source_uri is None else f"{report.source_table} of {report.source_uri}"
-        write(f"{report.name}: from {source}; other rows {report.initializer}")
+        by = "" if report.row_map is None else f" by the row map {report.row_map}"
+        write(f"{report.name}: from {source}{by}; other rows {report.initializer}")
         for path in report.optimizer_state:
             write(f"  optimizer state {path}")
     for lookup in result.lookups:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from embsnap.errors import EmbsnapError, ErrorKind, SnapshotError
 from embsnap.storage.base import Store
 from embsnap.storage.uri import join_uri
 
-__all__ = ["ParquetObject", "bytes_of", "integers_of"]
+__all__ = ["ColumnChunk", "ParquetObject", "bytes_of", "integers_of", "is_list", "times_of", "values_of"]
 
 _OFFSETS: dict[str, np.dtype[Any]] = {
     "string": np.dtype(np.int32),
@@ -28,6 +29,18 @@ _OFFSETS: dict[str, np.dtype[Any]] = {
     "large_binary": np.dtype(np.int64),
 }
 """Arrow types that are offsets and bytes, with the type of the offsets."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnChunk:
+    """One column of one row group, as the footer describes it."""
+
+    num_bytes: int
+    """As stored, compressed."""
+    encodings: tuple[str, ...]
+    compression: str
+    bounds: tuple[Any, Any] | None
+    """No value is less than the first or greater than the second: both int, or both bytes; None if not recorded."""
 
 
 class ParquetObject:
@@ -67,10 +80,27 @@ class ParquetObject:
 
     def type_of(self, name: str) -> Any:
         """The Arrow type of a column, that of the values where it is dictionary-encoded or of an extension type."""
-        found = self._schema.field(name).type
-        while isinstance(found, (pa.BaseExtensionType, pa.DictionaryType)):
-            found = found.storage_type if isinstance(found, pa.BaseExtensionType) else found.value_type
-        return found
+        return values_of(self._schema.field(name).type)
+
+    @property
+    def pairs(self) -> dict[bytes, bytes]:
+        """The key-value metadata of the footer."""
+        return dict(self._metadata.metadata or {})
+
+    def chunk(self, row_group: int, name: str) -> ColumnChunk | None:
+        """What the footer says of a flat column in a row group; None where the column is nested.
+
+        Raises:
+            SnapshotError: `bad-parquet`: the footer is damaged there.
+        """
+        with _parquet_errors_at(self.uri):
+            schema = self._metadata.schema
+            leaves = [i for i in range(len(schema)) if schema.column(i).path == name]
+            if not leaves:
+                return None
+            found = self._metadata.row_group(row_group).column(leaves[0])
+            encodings = tuple(str(encoding) for encoding in found.encodings)
+            return ColumnChunk(found.total_compressed_size, encodings, str(found.compression), _bounds(found))
 
     def batches(self, row_group: int, columns: Sequence[str], batch_rows: int) -> Iterator[list[Any]]:
         """Arrays of the named flat columns, in their order, for at most `batch_rows` rows at a time.
@@ -121,6 +151,19 @@ class ParquetObject:
                 yield file
 
 
+def values_of(arrow_type: Any) -> Any:
+    """An Arrow type without the extension types and dictionaries around it."""
+    while isinstance(arrow_type, (pa.BaseExtensionType, pa.DictionaryType)):
+        arrow_type = arrow_type.storage_type if isinstance(arrow_type, pa.BaseExtensionType) else arrow_type.value_type
+    return arrow_type
+
+
+def is_list(arrow_type: Any) -> bool:
+    """Whether it is a type of lists, of variable or fixed length."""
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_kind(arrow_type) for is_kind in kinds)
+
+
 def integers_of(array: Any) -> NDArray[Any]:
     """The values of an integer array, not copied; those of nulls are arbitrary."""
     plain = array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
@@ -128,6 +171,14 @@ def integers_of(array: Any) -> NDArray[Any]:
     if not len(plain):
         return np.empty(0, dtype)
     return np.frombuffer(plain.buffers()[1], dtype, len(plain), plain.offset * dtype.itemsize)
+
+
+def times_of(array: Any) -> Any:
+    """An array of integers, timestamps or dates as an integer array: of seconds for dates, else of its own unit."""
+    plain = array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
+    if pa.types.is_date(plain.type):
+        plain = plain.cast(pa.timestamp("s"))
+    return plain if pa.types.is_integer(plain.type) else plain.view(pa.int64())
 
 
 def bytes_of(array: Any) -> tuple[NDArray[Any], NDArray[np.uint8]]:
@@ -141,6 +192,16 @@ def bytes_of(array: Any) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     offsets = np.frombuffer(plain.buffers()[1], dtype, len(plain) + 1, plain.offset * dtype.itemsize)
     data = plain.buffers()[2]
     return offsets, np.frombuffer(data, np.uint8) if data is not None and data.size else np.empty(0, np.uint8)
+
+
+def _bounds(chunk: Any) -> tuple[Any, Any] | None:
+    """Least and greatest value by the statistics. Strings by their bytes: they may be cut within a character."""
+    found = chunk.statistics
+    if found is None or not found.has_min_max:
+        return None
+    is_bytes = found.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
+    bounds = (found.min_raw, found.max_raw) if is_bytes else (found.min, found.max)
+    return bounds if all(isinstance(bound, bytes if is_bytes else int) for bound in bounds) else None
 
 
 def _storage(array: Any) -> Any:

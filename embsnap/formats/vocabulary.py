@@ -18,12 +18,11 @@ from embsnap.formats.vocabulary_arrays import MemoryLimit
 from embsnap.formats.vocabulary_columns import VocabularyColumns, agree_on_layout
 from embsnap.formats.vocabulary_files import find_parquet
 from embsnap.formats.vocabulary_reading import VocabularyReading
-from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.kernels.threads import run
 from embsnap.model.progress import SILENT, Progress
 from embsnap.model.vocabulary import Vocabulary
 
-__all__ = ["VocabularyColumns", "read_vocabulary", "write_vocabulary"]
+__all__ = ["VocabularyColumns", "read_vocabulary"]
 
 
 def read_vocabulary(

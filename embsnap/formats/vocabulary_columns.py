@@ -9,15 +9,16 @@ from typing import Any
 import pyarrow as pa
 
 from embsnap.errors import ErrorKind, IncompatibleError
-from embsnap.formats.parquet import ParquetObject
+from embsnap.formats.parquet import ParquetObject, is_list, values_of
 from embsnap.model.vocabulary import IdType
 
-__all__ = ["Layout", "VocabularyColumns", "agree_on_layout"]
+__all__ = ["Layout", "VocabularyColumns", "agree_on_layout", "find_column", "id_type_of", "time_type_of"]
 
 _CANDIDATES = {
     "id": ("id", "entity_id", "entity", "key", "raw_id", "value"),
     "row": ("row", "row_index", "row_id", "index", "idx", "table_index", "embedding_index"),
     "count": ("count", "counts", "freq", "frequency", "num_observed"),
+    "last_seen": ("last_seen", "last_seen_at", "last_seen_time", "last_timestamp"),
 }
 
 
@@ -31,6 +32,8 @@ class VocabularyColumns:
     """Rows; found as `row`, `row_index`, `row_id`, `index`, `idx`, `table_index` or `embedding_index`."""
     count: str | None = None
     """How often each entity was seen; found as `count`, `counts`, `freq`, `frequency` or `num_observed`."""
+    last_seen: str | None = None
+    """When; found as `last_seen`, `last_seen_at`, `last_seen_time` or `last_timestamp`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Layout:
     count: str | None
     donor: str | None
     id_type: IdType
+    last_seen: str | None = None
+    last_seen_type: str = "int64"
 
 
 def agree_on_layout(files: Sequence[ParquetObject], columns: VocabularyColumns, donor: str | None) -> Layout:
@@ -53,28 +58,32 @@ def agree_on_layout(files: Sequence[ParquetObject], columns: VocabularyColumns, 
     """
     first = files[0]
     id_name, row_name = _required(first, "id", columns.id), _required(first, "row", columns.row)
-    count_name = _named(first, "count", columns.count)
-    layout = Layout(id_name, row_name, count_name, donor, _id_type(first, id_name))
+    count_name = find_column(first, "count", columns.count)
+    seen_name = find_column(first, "last_seen", columns.last_seen)
+    seen_type = "int64" if seen_name is None else time_type_of(first, seen_name)
+    layout = Layout(id_name, row_name, count_name, donor, id_type_of(first, id_name), seen_name, seen_type)
     for file in files:
         _check_file(file, layout, first)
     return layout
 
 
 def _check_file(file: ParquetObject, layout: Layout, first: ParquetObject) -> None:
-    for name in (layout.id, layout.row, layout.count, layout.donor):
+    for name in (layout.id, layout.row, layout.count, layout.donor, layout.last_seen):
         if name is not None and file.names.count(name) != 1:
             problem = "has no column" if name not in file.names else "has more than one column"
             raise _bad_columns(file, f"{problem} {name!r}", "one, as in every file of the vocabulary")
     for name in (layout.row, layout.count):
         if name is not None and not pa.types.is_integer(file.type_of(name)):
             raise _bad_columns(file, f"column {name!r} is of type {file.type_of(name)}", "an integer type")
+    if layout.last_seen is not None and (found := time_type_of(file, layout.last_seen)) != layout.last_seen_type:
+        raise _bad_columns(file, f"column {layout.last_seen!r} is of type {found}", layout.last_seen_type)
     _check_id_type(file, layout.id, layout.id_type, f"{layout.id_type}, as in {first.uri}")
     if layout.donor is not None:
         _check_id_type(file, layout.donor, layout.id_type, f"{layout.id_type}, as the ids in column {layout.id!r}")
 
 
 def _check_id_type(file: ParquetObject, name: str, id_type: IdType, expected: str) -> None:
-    found = _id_type(file, name)
+    found = id_type_of(file, name)
     if found is not id_type:
         raise IncompatibleError(
             ErrorKind.ID_TYPE_MISMATCH,
@@ -87,14 +96,19 @@ def _check_id_type(file: ParquetObject, name: str, id_type: IdType, expected: st
 
 
 def _required(file: ParquetObject, role: str, given: str | None) -> str:
-    name = _named(file, role, given)
+    name = find_column(file, role, given)
     if name is None:
         usual = ", ".join(_CANDIDATES[role])
         raise _bad_columns(file, f"no column looks like the {role} column", f"a column named one of {usual}")
     return name
 
 
-def _named(file: ParquetObject, role: str, given: str | None) -> str | None:
+def find_column(file: ParquetObject, role: str, given: str | None = None) -> str | None:
+    """The column of a role (`id`, `row`, `count`, `last_seen`): the one given, else the one with a usual name, if any.
+
+    Raises:
+        IncompatibleError: `bad-vocabulary`: several columns have usual names.
+    """
     if given is not None:
         return given
     found = [name for name in file.names if name.lower() in _CANDIDATES[role]]
@@ -104,11 +118,18 @@ def _named(file: ParquetObject, role: str, given: str | None) -> str | None:
     return found[0] if found else None
 
 
-def _id_type(file: ParquetObject, name: str) -> IdType:
+def id_type_of(file: ParquetObject, name: str, *, lists: bool = False) -> IdType:
+    """Type of the ids in a column; with `lists` also of those in a column of lists.
+
+    Raises:
+        IncompatibleError: `bad-vocabulary`: there is no such column, or it cannot hold ids.
+    """
     if file.names.count(name) != 1:
         problem = "has no column" if name not in file.names else "has more than one column"
         raise _bad_columns(file, f"{problem} {name!r}", "one")
     found: Any = file.type_of(name)
+    if lists and is_list(found):
+        found = values_of(found.value_type)
     if pa.types.is_integer(found):
         return IdType.UINT64 if pa.types.is_uint64(found) else IdType.INT64
     if pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found):
@@ -117,6 +138,24 @@ def _id_type(file: ParquetObject, name: str) -> IdType:
     if any(check(found) for check in binary):
         return IdType.BINARY
     raise _bad_columns(file, f"column {name!r} is of type {found}", "ids of an integer, string or binary type")
+
+
+def time_type_of(file: ParquetObject, name: str) -> str:
+    """`int64` for integers, else an Arrow timestamp: `timestamp[s]` for dates.
+
+    Raises:
+        IncompatibleError: `bad-vocabulary`: there is no such column, or it cannot hold times.
+    """
+    if file.names.count(name) != 1:
+        raise _bad_columns(file, f"does not have one column {name!r}", "one")
+    found: Any = file.type_of(name)
+    if pa.types.is_integer(found):
+        return "int64"
+    if pa.types.is_timestamp(found):
+        return f"timestamp[{found.unit}]" if found.tz is None else f"timestamp[{found.unit}, tz=UTC]"
+    if pa.types.is_date(found):
+        return "timestamp[s]"
+    raise _bad_columns(file, f"column {name!r} is of type {found}", "times: integers, timestamps or dates")
 
 
 def _bad_columns(file: ParquetObject, problem: str, expected: str) -> IncompatibleError:

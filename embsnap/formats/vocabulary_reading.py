@@ -14,14 +14,15 @@ import numpy as np
 import pyarrow as pa
 
 from embsnap.errors import ErrorKind, IncompatibleError
-from embsnap.formats.parquet import ParquetObject
+from embsnap.formats.parquet import ParquetObject, integers_of, times_of
 from embsnap.formats.vocabulary_arrays import BytesArray, IdArray, IntegerArray, MemoryLimit, id_array
 from embsnap.formats.vocabulary_columns import Layout
 from embsnap.formats.vocabulary_defects import Defects
+from embsnap.formats.vocabulary_metadata import read_declared
 from embsnap.model.findings import Finding
-from embsnap.model.vocabulary import Vocabulary
+from embsnap.model.vocabulary import NEVER_SEEN, Vocabulary
 
-__all__ = ["VocabularyReading"]
+__all__ = ["VocabularyReading", "safe_batch_rows"]
 
 _BATCH_ROWS = 1 << 16
 _BATCH_BYTES = 1 << 26
@@ -53,6 +54,7 @@ class VocabularyReading:
         self.defects = Defects()
         self._rows = IntegerArray(num_rows, np.int64, limit)
         self._counts = None if layout.count is None else IntegerArray(num_rows, np.int64, limit)
+        self._seen = None if layout.last_seen is None else IntegerArray(num_rows, np.int64, limit)
         self._ids = id_array(layout.id_type, num_rows, limit)
         self._donors = None if layout.donor is None else id_array(layout.id_type, num_rows, limit)
 
@@ -65,14 +67,28 @@ class VocabularyReading:
         tasks += [partial(self._land_numbers, group, self._rows, layout.row, self._advance) for group in groups]
         if self._counts is not None and layout.count is not None:
             tasks += [partial(self._land_numbers, group, self._counts, layout.count, _ignore) for group in groups]
+        if self._seen is not None and layout.last_seen is not None:
+            tasks += [partial(self._land_times, group, self._seen, layout.last_seen) for group in groups]
         return tasks
 
     def vocabulary(self, uri: str, findings: tuple[Finding, ...]) -> Vocabulary:
         """What was read."""
+        declared, notes = read_declared(uri, [file.pairs for file in self._files])
         counts = None if self._counts is None else self._counts.values_N
         donors = None if self._donors is None else self._donors.ids()
-        id_type = self._layout.id_type
-        return Vocabulary(uri, id_type, self._ids.ids(), self._rows.values_N, counts, donors, findings)
+        seen = None if self._seen is None else self._seen.values_N
+        return Vocabulary(
+            uri,
+            self._layout.id_type,
+            self._ids.ids(),
+            self._rows.values_N,
+            counts,
+            donors,
+            (*findings, *notes),
+            last_seen_N=seen,
+            last_seen_type=self._layout.last_seen_type,
+            declared=declared,
+        )
 
     def _land_numbers(self, group: _Group, into: IntegerArray, name: str, advance: Callable[[int], None]) -> None:
         done = 0
@@ -88,12 +104,20 @@ class VocabularyReading:
             done += len(array)
             advance(len(array))
 
+    def _land_times(self, group: _Group, into: IntegerArray, name: str) -> None:
+        done = 0
+        for (array,) in self._files[group.file_number].batches(group.number, (name,), _BATCH_ROWS):
+            landed = into.land(group.start + done, times_of(array))
+            if array.null_count:
+                landed[integers_of(array.is_null().cast(pa.uint8())).astype(bool)] = NEVER_SEEN
+            done += len(array)
+
     def _land_ids(self, group: _Group, into: IdArray, names: tuple[str, ...]) -> None:
         """Land the first of the columns `names` that is not null."""
         file, done = self._files[group.file_number], 0
         batch_rows = _BATCH_ROWS
         if isinstance(into, BytesArray):
-            batch_rows = min(_safe_rows(file, group.number, name) for name in names)
+            batch_rows = min(safe_batch_rows(file, group.number, name) for name in names)
         for array, *others in file.batches(group.number, names, batch_rows):
             for other in others:
                 array = _plain(array).fill_null(_plain(other)) if array.null_count else array
@@ -120,8 +144,12 @@ def _groups(files: Sequence[ParquetObject]) -> Iterator[_Group]:
             start, start_in_file = start + num_rows, start_in_file + num_rows
 
 
-def _safe_rows(file: ParquetObject, row_group: int, name: str) -> int:
-    """How many rows of a string column may be decoded at a time, whatever its dictionary holds."""
+def safe_batch_rows(file: ParquetObject, row_group: int, name: str) -> int:
+    """How many rows of a string column may be decoded at a time, whatever its dictionary holds.
+
+    Raises:
+        IncompatibleError: `bad-vocabulary`: a value in its dictionary is too long for an id.
+    """
     longest = file.longest_in_dictionary(row_group, name)
     if longest is not None and longest > _MAX_ID_BYTES:
         raise _long_id(file, name, longest)

@@ -22,6 +22,7 @@ from embsnap.kernels.hashing import id_words
 from embsnap.kernels.probe import NEW_ROW, Side, log_slots, probe_range
 from embsnap.kernels.radix import Partitioned, partition, partition_bits
 from embsnap.kernels.rows import MAX_EXAMPLES
+from embsnap.kernels.settle import settle
 from embsnap.kernels.threads import run, split
 from embsnap.model.vocabulary import BytesIds, Ids
 
@@ -77,7 +78,8 @@ def join(
 ) -> Joined:
     """Find the old row of every new row by entity id.
 
-    Beside its result it takes about 18 bytes for each id of either side; 8 more for byte ids.
+    Beside its result it takes about 18 bytes for each id of either side; for byte ids 8 more, and another 8 for
+    each new one.
 
     Args:
         old_ids: Ids of the old side.
@@ -97,10 +99,14 @@ def join(
     old = _partitioned("old", old_ids, old_rows_N, None, bits, threads)
     new = _partitioned("new", new_ids, new_rows_N, num_rows, bits, threads)
     row_V = np.empty(num_rows, np.int64)
-    run([partial(row_V[start:end].fill, -1) for start, end in split(num_rows, threads)], threads)
     repeats = np.full((2, 1 << bits, MAX_EXAMPLES), -1, np.int64)
-    sides = (_side(old, old_ids, old_rows_N), _side(new, new_ids, new_rows_N))
-    tallies = _probe(*sides, bits, row_V, repeats, threads)
+    tallies = None
+    if isinstance(old_ids, BytesIds) and isinstance(new_ids, BytesIds):
+        tallies = _match_keys((old, old_ids, old_rows_N), (new, new_ids, new_rows_N), bits, row_V, threads)
+    if tallies is None:
+        _fill(row_V, threads)
+        sides = (_side(old, old_ids, old_rows_N), _side(new, new_ids, new_rows_N))
+        tallies = _probe(*sides, bits, row_V, repeats, threads)
     num_carried, *num_repeats = (int(count) for count in tallies)
     old_duplicates, new_duplicates = (
         Duplicates(count, side.indices_of(places[places >= 0], MAX_EXAMPLES))
@@ -133,6 +139,34 @@ def _partitioned(
         found = f"[{partitioned.min_row}, {partitioned.max_row}]"
         raise ValueError(f"rows of the {side} side must be in {allowed}, found {found}")
     return partitioned
+
+
+def _match_keys(
+    old: tuple[Partitioned, BytesIds, NDArray[np.int64]],
+    new: tuple[Partitioned, BytesIds, NDArray[np.int64]],
+    bits: int,
+    row_V: NDArray[np.int64],
+    threads: int,
+) -> NDArray[np.int64] | None:
+    """Match byte ids by their keys, and then compare the bytes of all pairs, which is much faster than at once.
+
+    Returns:
+        What `_probe` returns; None if a key occurs twice on a side or stands for two ids, so that all is still to do.
+    """
+    (old_parts, old_ids, old_rows_N), (new_parts, new_ids, new_rows_N) = old, new
+    matches_N = np.empty(len(new_ids), np.int64)
+    repeats = np.full((2, 1 << bits, MAX_EXAMPLES), -1, np.int64)
+    keys_alone = (_side(old_parts, _NONE, _NONE), _side(new_parts, _NONE, _NONE))
+    tallies = _probe(*keys_alone, bits, matches_N, repeats, threads)
+    _fill(row_V, threads)
+    is_exact = not tallies[1:].any() and settle(
+        old_ids, old_rows_N, new_ids, new_rows_N, matches_N, row_V, threads=threads
+    )
+    return tallies if is_exact else None
+
+
+def _fill(row_V: NDArray[np.int64], threads: int) -> None:
+    run([partial(row_V[start:end].fill, -1) for start, end in split(len(row_V), threads)], threads)
 
 
 def _side(partitioned: Partitioned, ids: Ids, rows_N: NDArray[np.int64]) -> Side:

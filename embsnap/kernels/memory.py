@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["copy_bytes", "fence", "load_word", "prefetch", "stream_line", "unowned"]
+__all__ = ["copy_bytes", "fence", "load_word", "match_line", "prefetch", "stream_line", "unowned"]
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
@@ -60,6 +60,34 @@ def prefetch(typing_context: Any, array: Any, offset_bytes: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(array, types.int64), generate
+
+
+@intrinsic
+def match_line(typing_context: Any, array: Any, offset_bytes: Any, word: Any) -> Any:
+    """The largest of the last four signed words of a line of 64 bytes whose counterpart of the first four is `word`.
+
+    It is -1 where none is. The line begins `offset_bytes` bytes behind the start of the array. All four are looked at
+    together, so that no branch has to guess which of them it is.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        int32, four = ir.IntType(32), ir.VectorType(ir.IntType(64), 4)
+        words_address = _address(context, builder, signature.args[0], args[0], args[1])
+        values_address = builder.gep(words_address, [ir.IntType(64)(32)])
+        words, values = (
+            builder.load(builder.bitcast(address, four.as_pointer()), typ=four)
+            for address in (words_address, values_address)
+        )
+        words.align = values.align = 8
+        first = builder.insert_element(ir.Constant(four, ir.Undefined), args[2], int32(0))
+        asked = builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(int32, 4), [0] * 4))
+        matching = builder.icmp_signed("==", words, asked)
+        found = builder.select(matching, values, ir.Constant(four, [ir.IntType(64)(-1)] * 4))
+        function_type = ir.FunctionType(ir.IntType(64), [four])
+        largest = cgutils.get_or_insert_function(builder.module, function_type, "llvm.vector.reduce.smax.v4i64")
+        return builder.call(largest, [found])
+
+    return types.int64(array, types.int64, types.uint64), generate
 
 
 @intrinsic

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from threading import Lock
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from embsnap.errors import ErrorKind, RefusedError
 from embsnap.storage.base import Buffer, ObjectInfo, RangeRead, Store, Writer, check_location
@@ -119,8 +121,7 @@ class CountingStore(WrapperStore):
         """Counted, with its bytes."""
         data = self.inner.read(location, limit=limit)
         self._count("read")
-        with self._lock:
-            self.bytes_read[location] += len(data)
+        self._count_read(location, len(data))
         return data
 
     def read_ranges(self, location: str, requests: Sequence[RangeRead]) -> None:
@@ -140,9 +141,10 @@ class CountingStore(WrapperStore):
         return self.inner.map(location)
 
     def open(self, location: str) -> BinaryIO:
-        """Counted, without its bytes."""
+        """Counted, with its bytes as they are read."""
         self._count("open")
-        return self.inner.open(location)
+        file = self.inner.open(location)
+        return cast(BinaryIO, _CountingFile(file, partial(self._count_read, location)))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Counted."""
@@ -175,9 +177,44 @@ class CountingStore(WrapperStore):
         with self._lock:
             self.requests[method] += 1
 
+    def _count_read(self, location: str, num_bytes: int) -> None:
+        with self._lock:
+            self.bytes_read[location] += num_bytes
+
     def _count_written(self, location: str, num_bytes: int) -> None:
         with self._lock:
             self.bytes_written[location] += num_bytes
+
+
+class _CountingFile(io.RawIOBase):
+    """A file whose bytes are counted as they are read."""
+
+    def __init__(self, inner: BinaryIO, count: Callable[[int], None]) -> None:
+        self._inner, self._count = inner, count
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._inner.seek(offset, whence)
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = self._inner.read(-1 if size is None else size)
+        self._count(len(data))
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        with memoryview(buffer).cast("B") as view:
+            data = self.read(len(view))
+            view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
 
 
 class _CountingWriter(WrapperWriter):

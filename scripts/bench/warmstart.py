@@ -22,7 +22,7 @@ import numpy as np
 from measure import MB, Run, copy_durably, interleave, machine, median, run_process, warm
 
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite, write_snapshot
-from embsnap.formats.vocabulary import write_vocabulary
+from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.model.dtypes import DTYPES
 from embsnap.model.vocabulary import IdType, Vocabulary
 from embsnap.storage.uri import open_store

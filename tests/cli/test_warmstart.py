@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from embsnap.errors import ErrorKind
-from embsnap.formats.vocabulary import write_vocabulary
+from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.testing.tables import read_array, write_arrays
 from embsnap.testing.vocabularies import make_vocabulary
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from embsnap.cli.group import COMMANDS
+from embsnap.cli.vocab import VOCAB_COMMANDS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -51,3 +54,9 @@ def modules():
 def root():
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def entries():
+    """Where each command is, those in groups included, by what is typed after `embsnap`."""
+    return {**COMMANDS, **{f"vocab {name}": entry for name, entry in VOCAB_COMMANDS.items()}}

@@ -9,7 +9,6 @@ import inspect
 import pytest
 
 from embsnap.cli import output
-from embsnap.cli.group import COMMANDS
 
 
 def _results(modules):
@@ -28,8 +27,8 @@ def _results(modules):
 
 
 @pytest.fixture(scope="session")
-def results(modules):
-    for entry in COMMANDS.values():
+def results(modules, entries):
+    for entry in entries.values():
         importlib.import_module(entry.module)
     return tuple(_results(modules))
 

@@ -5,49 +5,32 @@ Shape suffixes: V rows of the new table, N entities.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embsnap.config.embedding import EmbeddingBagConfig, ReservedPolicy, ReservedRowsConfig
-from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError
+from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.kernels.hashing import id_keys
-from embsnap.kernels.join import join
-from embsnap.model.findings import Finding, Severity
-from embsnap.model.rowmap import RowMap
-from embsnap.model.vocabulary import BytesIds, Ids, Vocabulary
-from embsnap.ops.vocabulary import align, check_vocabulary
-from embsnap.ops.vocabulary_findings import ROW_GAPS, refuse_errors
+from embsnap.ops.vocabulary import align
+from embsnap.ops.warmstart.donors import donor_row, donor_rows, needs_occupied_rows
+from embsnap.ops.warmstart.new_vocabulary import check_new, reserved_range
+from embsnap.ops.warmstart.remapping import map_by_remap
 from embsnap.ops.warmstart.result import Alignment, RowCounts
-from embsnap.ops.warmstart.sources import OldTable, Sources, VocabularyRef, check_vocabularies_given
+from embsnap.ops.warmstart.sources import OldTable, Sources, check_vocabularies_given
+from embsnap.ops.warmstart.table_mapping import TableMapping
 
-__all__ = ["TableMapping", "map_table"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TableMapping:
-    """Which old row each new row takes, and what the vocabularies said."""
-
-    alignment: Alignment
-    counts: RowCounts
-    row_V: NDArray[np.int64] | None = None
-    new_rows_N: NDArray[np.int64] | None = None
-    new_keys_N: NDArray[np.uint64] | None = None
-    donor_row_N: NDArray[np.int64] | None = None
-    old_rows_N: NDArray[np.int64] | None = None
-    donor_row: int | None = None
-    coverage: float | None = None
-    weighted_coverage: float | None = None
-    vocabularies: tuple[VocabularyRef | None, VocabularyRef | None] = (None, None)
-    """Old and new."""
-    num_entities: int = 0
-    """In both vocabularies together, as they were in memory."""
-    findings: tuple[Finding, ...] = ()
+__all__ = ["map_table"]
 
 
 def map_table(
-    table: EmbeddingBagConfig, old: OldTable | None, sources: Sources, *, identical: bool, threads: int
+    table: EmbeddingBagConfig,
+    old: OldTable | None,
+    sources: Sources,
+    *,
+    identical: bool,
+    threads: int,
+    row_map: str | None = None,
 ) -> TableMapping:
     """Read the vocabularies of one table, join them, and apply the policy for reserved rows.
 
@@ -57,22 +40,30 @@ def map_table(
         sources: Reads vocabularies.
         identical: Refuse anything but the same entities in the same rows.
         threads: Of the join.
+        row_map: URI of a row map to use instead of joining the vocabularies; only with an old table.
 
     Raises:
         IncompatibleError: The vocabularies do not fit each other or the tables.
         UsageError: Only one side has a vocabulary.
     """
-    mapping = _map_rows(table, old, sources, identical, threads)
+    mapping = _map_rows(table, old, sources, identical, threads, row_map)
     if table.reserved is None or mapping.alignment is Alignment.POSITION:
         return mapping
     return _reserve(table.reserved, mapping, table, old)
 
 
 def _map_rows(
-    table: EmbeddingBagConfig, old: OldTable | None, sources: Sources, identical: bool, threads: int
+    table: EmbeddingBagConfig,
+    old: OldTable | None,
+    sources: Sources,
+    identical: bool,
+    threads: int,
+    row_map: str | None,
 ) -> TableMapping:
     if old is None:
         return _map_cold(table, sources, threads)
+    if row_map is not None:
+        return map_by_remap(table, old, sources, row_map, threads)
     assert table.pretrained is not None
     if table.pretrained.by_position:
         return _map_by_position(table, old, sources, threads)
@@ -90,7 +81,7 @@ def _map_cold(table: EmbeddingBagConfig, sources: Sources, threads: int) -> Tabl
     if found is None:
         return TableMapping(Alignment.COLD, RowCounts(0, 0, 0, 0, table.num_embeddings))
     vocabulary, ref = found
-    findings = _check_new(vocabulary, table, threads)
+    findings = check_new(vocabulary, table, threads)
     order_N = np.argsort(vocabulary.rows_N)
     counts = RowCounts(0, len(vocabulary), 0, 0, table.num_embeddings - len(vocabulary))
     keys_N = id_keys(vocabulary.ids)[order_N]
@@ -120,7 +111,7 @@ def _map_by_position(table: EmbeddingBagConfig, old: OldTable, sources: Sources,
     if found is None:
         return TableMapping(Alignment.POSITION, counts)
     vocabulary, ref = found
-    findings = _check_new(vocabulary, table, threads)
+    findings = check_new(vocabulary, table, threads)
     return TableMapping(
         Alignment.POSITION, counts, vocabularies=(None, ref), num_entities=len(vocabulary), findings=findings
     )
@@ -136,7 +127,7 @@ def _map_by_vocabulary(table: EmbeddingBagConfig, old: OldTable, sources: Source
         new_vocabulary,
         num_new_rows=table.num_embeddings,
         num_old_rows=old.table.num_embeddings,
-        reserved=_reserved_range(table),
+        reserved=reserved_range(table),
         threads=threads,
     )
     counts = RowCounts(row_map.num_carried, row_map.num_new, row_map.num_dropped, 0, row_map.num_unoccupied)
@@ -146,85 +137,15 @@ def _map_by_vocabulary(table: EmbeddingBagConfig, old: OldTable, sources: Source
         row_map.row_V,
         row_map.new_rows_N,
         row_map.new_keys_N,
-        _donor_rows(old_vocabulary, new_vocabulary, row_map, table.num_embeddings, threads),
-        old_vocabulary.rows_N if _needs_occupied_rows(table) else None,
-        _donor_row(table, old_vocabulary),
+        donor_rows(old_vocabulary, new_vocabulary, row_map.new_rows_N, table.num_embeddings, threads),
+        old_vocabulary.rows_N if needs_occupied_rows(table) else None,
+        donor_row(table, old_vocabulary),
         row_map.coverage,
         row_map.weighted_coverage,
         (old_ref, new_ref),
         len(old_vocabulary) + len(new_vocabulary),
         findings,
     )
-
-
-def _reserved_range(table: EmbeddingBagConfig) -> tuple[int, int] | None:
-    return None if table.reserved is None else (table.reserved.start, table.reserved.end)
-
-
-def _check_new(vocabulary: Vocabulary, table: EmbeddingBagConfig, threads: int) -> tuple[Finding, ...]:
-    """Refuse a vocabulary that does not fit its table; gaps are rows to be drawn, and only noted."""
-    found = check_vocabulary(vocabulary, table.num_embeddings, reserved=_reserved_range(table), threads=threads)
-    findings = tuple(
-        replace(finding, severity=Severity.NOTE) if finding.kind == ROW_GAPS else finding for finding in found
-    )
-    refuse_errors(findings)
-    return findings
-
-
-def _needs_occupied_rows(table: EmbeddingBagConfig) -> bool:
-    return table.initializer_or_default.kind in ("mean", "mean_covariance")
-
-
-def _donor_row(table: EmbeddingBagConfig, old_vocabulary: Vocabulary) -> int | None:
-    donor = table.initializer.donor if table.initializer is not None else None
-    return None if donor is None or donor.id is None else _row_of(old_vocabulary, donor.id, table)
-
-
-def _row_of(vocabulary: Vocabulary, entity_id: int | str, table: EmbeddingBagConfig) -> int:
-    """Row of one entity, by its id as the config writes it."""
-    wants_text = isinstance(vocabulary.ids, BytesIds)
-    if isinstance(entity_id, str) is not wants_text:
-        raise IncompatibleError(
-            ErrorKind.ID_TYPE_MISMATCH,
-            "the donor's id has another type than the old vocabulary's ids",
-            where=f"table {table.name}, initializer.donor.id",
-            expected=vocabulary.id_type,
-            found=repr(entity_id),
-            hint="write numbers bare and strings in quotes",
-        )
-    asked = _single_id(vocabulary, entity_id)
-    rows_N = np.zeros(len(asked), np.int64)
-    row = int(join(vocabulary.ids, vocabulary.rows_N, asked, rows_N, 1, threads=1).row_V[0])
-    if row < 0:
-        raise NotFoundError(
-            ErrorKind.NO_SUCH_ENTITY,
-            "the donor is not in the old vocabulary",
-            where=f"table {table.name}, initializer.donor.id",
-            expected=f"an id of {vocabulary.uri}",
-            found=repr(entity_id),
-        )
-    return row
-
-
-def _single_id(vocabulary: Vocabulary, entity_id: int | str) -> Ids:
-    if isinstance(vocabulary.ids, BytesIds):
-        data = np.frombuffer(str(entity_id).encode(), np.uint8)
-        return BytesIds(np.array([0, len(data)], np.int64), data)
-    limits = np.iinfo(vocabulary.ids.dtype)
-    if not limits.min <= int(entity_id) <= limits.max:
-        return vocabulary.ids[:0]
-    asked = vocabulary.ids[:1].copy()
-    asked[0] = int(entity_id)
-    return asked
-
-
-def _donor_rows(
-    old: Vocabulary, new: Vocabulary, row_map: RowMap, num_rows: int, threads: int
-) -> NDArray[np.int64] | None:
-    if new.donors is None:
-        return None
-    donor_V = join(old.ids, old.rows_N, new.donors, new.rows_N, num_rows, threads=threads).row_V
-    return donor_V[row_map.new_rows_N]
 
 
 def _check_identical(table: EmbeddingBagConfig, old: OldTable, mapping: TableMapping) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from time import monotonic
 
@@ -18,6 +19,7 @@ from embsnap.config.embedding import LargeEmbeddingsConfig
 from embsnap.errors import ErrorKind, GateError, UsageError
 from embsnap.formats.sidecar import Lineage, Parent, TableVocabulary
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite, write_snapshot
+from embsnap.kernels.loading import kernels_loading
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.memory import Budget, available_memory
 from embsnap.ops.warmstart.paths import DEFAULT_PREFIX, check_prefix
@@ -50,6 +52,8 @@ class WarmstartOptions:
     memory_budget: int | None = None
     """Bytes of row data in memory at once; None is a quarter of what is available."""
     storage_options: Mapping[str, str] = field(default_factory=dict)
+    row_maps: Mapping[str, str] = field(default_factory=dict)
+    """By table the URI of a row map, used instead of joining its two vocabularies."""
 
 
 DEFAULT_OPTIONS = WarmstartOptions()
@@ -142,20 +146,23 @@ def plan_warmstart(
             "no table has `pretrained`, so there is nothing to start from",
             hint="give at least one table a pretrained snapshot: {emb_name: …, embedding_snapshot_uri: …}",
         )
+    _check_row_maps(config, options.row_maps)
     sources = Sources(options=options.storage_options, threads=options.threads, progress=progress)
     logged = config.logged_tables()
-    tables = tuple(
-        plan_table(
-            table,
-            sources,
-            prefix=options.prefix,
-            optimizer_state=options.optimizer_state,
-            identical=options.identical,
-            threads=options.threads,
-            log_norm=table.name in logged,
+    with kernels_loading() if any(table.vocab is not None for table in config.tables) else nullcontext():
+        tables = tuple(
+            plan_table(
+                table,
+                sources,
+                prefix=options.prefix,
+                optimizer_state=options.optimizer_state,
+                identical=options.identical,
+                threads=options.threads,
+                log_norm=table.name in logged,
+                row_map=options.row_maps.get(table.name),
+            )
+            for table in config.tables
         )
-        for table in config.tables
-    )
     _check_gates(tables, options)
     budget = Budget.of(options.memory_budget or available_memory() // 4, options.threads)
     return WarmstartPlan(tables, options, budget, monotonic() - began)
@@ -191,8 +198,30 @@ def write_planned(
     return replace(result, destination=written.uri, notes=written.notes)
 
 
+def _check_row_maps(config: LargeEmbeddingsConfig, row_maps: Mapping[str, str]) -> None:
+    """Refuse a row map that no table could use.
+
+    Raises:
+        UsageError: `bad-option`.
+    """
+    usable = [t.name for t in config.tables if t.pretrained is not None and not t.pretrained.by_position]
+    for name in row_maps:
+        if name not in usable:
+            raise UsageError(
+                ErrorKind.BAD_OPTION,
+                "a row map is given for what is no table with `pretrained`, or one that is carried by position",
+                where=f"--remap {name}={row_maps[name]}",
+                expected=f"one of {', '.join(usable)}",
+                found=name,
+            )
+
+
 def _check_gates(tables: tuple[PlannedTable, ...], options: WarmstartOptions) -> None:
-    aligned = [table for table in tables if table.vocabulary is not None and table.old is not None]
+    aligned = [
+        table
+        for table in tables
+        if table.old is not None and (table.vocabulary is not None or table.row_map is not None)
+    ]
     below = [
         *_below("coverage", options.min_coverage, {table.name: table.coverage for table in aligned}),
         *_below(
@@ -257,4 +286,5 @@ def _report(table: PlannedTable, *, applied: bool) -> TableReport:
         seconds=tap.seconds if applied else None,
         mean_norm=tap.mean_norm if applied else None,
         findings=table.findings,
+        row_map=table.row_map,
     )

@@ -18,6 +18,8 @@ class Alignment(StrEnum):
     """By entity id."""
     POSITION = "position"
     """Row by row: asked for, or neither side has a vocabulary."""
+    REMAP = "remap"
+    """By a row map that was given."""
     COLD = "cold"
     """There is no old table: every row is drawn."""
 
@@ -31,7 +33,7 @@ class RowCounts:
     new: int
     """Entities only in the new vocabulary: drawn by the initializer."""
     dropped: int
-    """Entities only in the old vocabulary."""
+    """Entities only in the old vocabulary (by a row map without one: rows of the old table that no new row takes)."""
     reserved: int
     """Reserved rows that were carried by position."""
     unoccupied: int
@@ -66,6 +68,8 @@ class TableReport:
     mean_norm: float | None
     """Mean L2 norm of its rows, for `tables_to_log`; None for others and before it was applied."""
     findings: tuple[Finding, ...]
+    row_map: str | None = None
+    """URI of the row map that was given."""
 
 
 @dataclass(frozen=True, slots=True)

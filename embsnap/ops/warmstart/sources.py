@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from embsnap.config.embedding import EmbeddingBagConfig, EmbeddingSnapshot, VocabColumns
 from embsnap.errors import ErrorKind, IncompatibleError, UsageError
+from embsnap.formats.remap import read_remap
 from embsnap.formats.torchsnapshot.rows import ArrayReader
 from embsnap.formats.torchsnapshot.snapshot import Snapshot, open_snapshot
 from embsnap.formats.vocabulary import read_vocabulary
 from embsnap.formats.vocabulary_columns import VocabularyColumns
 from embsnap.model.dtypes import DTYPES, DType
 from embsnap.model.progress import Progress
+from embsnap.model.remap import Remap
 from embsnap.model.table import Table
 from embsnap.model.vocabulary import Vocabulary
 from embsnap.ops.vocabulary import fingerprint_of
@@ -95,6 +97,25 @@ class Sources:
                 hint=f"point pretrained.vocab at an unchanged copy of {recorded.uri}",
             )
         return vocabulary, ref
+
+    def remap(self, uri: str, table: EmbeddingBagConfig, old: OldTable) -> Remap:
+        """A row map between an old table and a new one, with all that is wrong with it."""
+        return read_remap(
+            uri,
+            num_new_rows=table.num_embeddings,
+            num_old_rows=old.table.num_embeddings,
+            options=self._options,
+            threads=self._threads,
+            progress=self._progress,
+        )
+
+    def entities_of(self, remap: Remap) -> Vocabulary:
+        """The entities that a row map names, at their new rows."""
+        assert remap.id_column is not None
+        columns = VocabularyColumns(id=remap.id_column, row=remap.new_column)
+        return read_vocabulary(
+            remap.uri, columns=columns, options=self._options, threads=self._threads, progress=self._progress
+        )
 
     def _read(
         self, uri: str, columns: VocabColumns | None, donor_column: str | None

@@ -10,10 +10,10 @@ from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.dtypes import to_numpy
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite
 from embsnap.model.table import StateLayout, TableState
-from embsnap.ops.warmstart.mapping import TableMapping
 from embsnap.ops.warmstart.paths import renamed_state_path
 from embsnap.ops.warmstart.rows import CarriedState, FoldedState
 from embsnap.ops.warmstart.sources import OldTable
+from embsnap.ops.warmstart.table_mapping import TableMapping
 
 __all__ = ["OptimizerStateForm", "carries_state", "plan_state"]
 

@@ -12,12 +12,13 @@ from embsnap.formats.dtypes import to_numpy
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite
 from embsnap.model.findings import Finding
 from embsnap.ops.warmstart.initial_rows import InitialRows, OldRows, resolve_initializer
-from embsnap.ops.warmstart.mapping import TableMapping, map_table
+from embsnap.ops.warmstart.mapping import map_table
 from embsnap.ops.warmstart.paths import weight_path
 from embsnap.ops.warmstart.result import Alignment, RowCounts
 from embsnap.ops.warmstart.rows import Tap, WarmRows
 from embsnap.ops.warmstart.sources import OldTable, Sources, VocabularyRef, check_dim, new_dtype
 from embsnap.ops.warmstart.state import OptimizerStateForm, carries_state, plan_state
+from embsnap.ops.warmstart.table_mapping import TableMapping
 
 __all__ = ["PlannedTable", "plan_table"]
 
@@ -47,6 +48,8 @@ class PlannedTable:
     num_entities: int
     """In both vocabularies together."""
     findings: tuple[Finding, ...]
+    row_map: str | None
+    """URI of the row map that was given."""
 
     @property
     def num_bytes_to_read(self) -> int:
@@ -78,6 +81,7 @@ def plan_table(
     identical: bool,
     threads: int,
     log_norm: bool,
+    row_map: str | None = None,
 ) -> PlannedTable:
     """Check one table's sources against its config and map its rows."""
     with_state = carries_state(table, optimizer_state)
@@ -85,7 +89,7 @@ def plan_table(
     if old is not None:
         check_dim(table, old)
     dtype = new_dtype(table, old)
-    mapping = map_table(table, old, sources, identical=identical, threads=threads)
+    mapping = map_table(table, old, sources, identical=identical, threads=threads, row_map=row_map)
     old_rows = None if old is None else OldRows(old.weight, mapping.old_rows_N, mapping.donor_row)
     initial = resolve_initializer(table, old_rows)
     rows = _warm_rows(table, old, mapping, initial, to_numpy(dtype))
@@ -108,6 +112,7 @@ def plan_table(
         description=_describe(table, old, mapping, dtype.name, initial),
         num_entities=mapping.num_entities,
         findings=mapping.findings,
+        row_map=None if mapping.row_map is None else mapping.row_map[0],
     )
 
 
@@ -131,7 +136,9 @@ def _describe(
     table: EmbeddingBagConfig, old: OldTable | None, mapping: TableMapping, dtype: str, initial: InitialRows
 ) -> dict[str, object]:
     old_ref, new_ref = mapping.vocabularies
+    described = {} if mapping.row_map is None else {"row_map": mapping.row_map[1]}
     return {
+        **described,
         "name": table.name,
         "shape": [table.num_embeddings, table.embedding_dim],
         "dtype": dtype,

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embsnap.errors import RefusedError
-from embsnap.formats.vocabulary import read_vocabulary, write_vocabulary
+from embsnap.formats.vocabulary import read_vocabulary
+from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.model.vocabulary import BytesIds, IdType
 from embsnap.testing.vocabularies import bytes_ids, ids_of, listed, make_vocabulary
 
@@ -86,7 +87,7 @@ WRITE_WITHOUT_SPACE = """
 import resource
 import sys
 from embsnap.errors import StorageError
-from embsnap.formats.vocabulary import write_vocabulary
+from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.testing.vocabularies import make_vocabulary
 
 vocabulary = make_vocabulary(range(200_000))

@@ -10,7 +10,7 @@ from torchrec import EmbeddingBagCollection, EmbeddingBagConfig
 from embsnap.config.embedding import LargeEmbeddingsConfig, Mode
 from embsnap.errors import EmbsnapError, ErrorKind, IncompatibleError
 from embsnap.formats.torchsnapshot.snapshot import open_snapshot
-from embsnap.formats.vocabulary import write_vocabulary
+from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.live.arrays import as_array
 from embsnap.live.lookup import check_lookup
 from embsnap.live.warm_start import build_and_write, warm_start

@@ -46,6 +46,19 @@ def test_counting_requests_ranges_and_bytes(inner: MemoryStore) -> None:
     assert store.bytes_written == {"b": 3, "c/d": 20}
 
 
+def test_counting_the_bytes_of_an_open_file(inner: MemoryStore) -> None:
+    store = CountingStore(inner)
+    with store.open("a") as file:
+        file.seek(1)
+        assert file.read(2) == inner.read("a", limit=9)[1:3]
+        assert store.bytes_read == {"a": 2}
+        buffer = bytearray(9)
+        assert file.readinto(buffer) == 2
+        file.seek(0)
+        assert file.read() == inner.read("a", limit=9)
+    assert store.bytes_read == {"a": 9}
+
+
 def test_a_failed_read_is_a_request_without_bytes(inner: MemoryStore) -> None:
     store = CountingStore(inner)
     with pytest.raises(StorageError):

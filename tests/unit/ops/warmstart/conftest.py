@@ -12,7 +12,7 @@ import pytest
 
 from embsnap.config.embedding import LargeEmbeddingsConfig
 from embsnap.formats.torchsnapshot.snapshot import Snapshot, open_snapshot
-from embsnap.formats.vocabulary import write_vocabulary
+from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.ops.warmstart.plan import WarmstartOptions, plan_warmstart, write_warmstart
 from embsnap.ops.warmstart.result import WarmstartResult
 from embsnap.ops.warmstart.state import OptimizerStateForm

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embsnap.config.embedding import LargeEmbeddingsConfig
-from embsnap.formats.vocabulary import write_vocabulary
+from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.model.vocabulary import IdType
 from embsnap.ops.warmstart.plan import WarmstartOptions, plan_warmstart, write_warmstart
 from embsnap.ops.warmstart.result import Alignment, RowCounts
