@@ -169,7 +169,7 @@ def test_no_thread_is_left_behind(store: Store) -> None:
 def test_of_two_writers_exactly_one_commits(store: Store, same_plan: bool) -> None:
     """Both have passed every check and written all objects when they come to commit."""
     barrier = threading.Barrier(2)
-    at_commit = Fault("create", lambda _: barrier.wait(10) and None, match=".snapshot_metadata")
+    at_commit = Fault("create", lambda _: barrier.wait(60) and None, match=".snapshot_metadata")
 
     def run(number: int) -> WrittenSnapshot | EmbsnapError:
         rows = ArrayRows(ROWS_VD + number)
