@@ -5,6 +5,8 @@ Shape suffixes: N entities, V rows of a table.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,11 +14,12 @@ import numpy as np
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.kernels.hashing import fingerprint
 from embsnap.kernels.join import Joined, join
-from embsnap.kernels.rows import check_rows
+from embsnap.kernels.rows import RowCheck, check_rows
 from embsnap.kernels.threads import run
 from embsnap.model.findings import Finding, Severity
 from embsnap.model.rowmap import RowMap
 from embsnap.model.vocabulary import BytesIds, Ids, Vocabulary
+from embsnap.ops.vocab_gaps import undeclared_gaps
 from embsnap.ops.vocabulary_findings import duplicate_ids, entity_text, gaps, refuse_errors, row_errors
 
 __all__ = ["align", "check_vocabulary", "fingerprint_of"]
@@ -95,8 +98,22 @@ def align(
     refuse_errors(duplicate_ids(old, joined.old_duplicates) + duplicate_ids(new, joined.new_duplicates))
     if not joined.num_carried:
         raise _zero_overlap(old, new)
-    new_gaps = gaps(new, new_check, num_new_rows, reserved, Severity.NOTE)
-    return _row_map(joined, num_old_rows), (*old.findings, *new.findings, *new_gaps)
+    return _row_map(joined, num_old_rows), (
+        *old.findings,
+        *new.findings,
+        *_gap_notes(new, new_check, num_new_rows, reserved),
+    )
+
+
+def _gap_notes(
+    vocabulary: Vocabulary, check: RowCheck, num_rows: int, reserved: tuple[int, int] | None
+) -> Sequence[Finding]:
+    """A note of rows without an entity that neither the caller nor the vocabulary itself declares."""
+    declared = vocabulary.declared
+    if declared is None or not check.num_gap_rows:
+        return gaps(vocabulary, check, num_rows, reserved, Severity.NOTE)
+    ranges = (*declared.special, *declared.free, *(() if reserved is None else (reserved,)))
+    return [replace(finding, severity=Severity.NOTE) for finding in undeclared_gaps(vocabulary, num_rows, ranges)]
 
 
 def fingerprint_of(vocabulary: Vocabulary, *, threads: int = 1) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.model.findings import Finding, Severity
-from embsnap.model.vocabulary import IdType, Vocabulary
+from embsnap.model.vocabulary import Declared, IdType, Vocabulary
 from embsnap.ops.vocabulary import align, check_vocabulary, fingerprint_of
 from embsnap.testing.vocabularies import listed, make_vocabulary
 
@@ -185,3 +185,13 @@ def test_the_fingerprint_ignores_order_and_sees_any_change() -> None:
     assert fingerprint_of(make_vocabulary(["c", "a", "b"], [0, 1, 2])) != first
     assert fingerprint_of(make_vocabulary([b"a", b"b", b"c"], [0, 1, 2])) != first
     assert listed(make_vocabulary(["a"]).ids) == [b"a"]
+
+
+def test_rows_that_a_vocabulary_declares_are_no_gap() -> None:
+    declared = Declared(num_rows=8, reserved=((0, 1),), oov=(1, 3), free=((4, 5),))
+    new = replace(make_vocabulary([1, 2], [3, 5]), declared=declared)
+    old = make_vocabulary([1, 2])
+    assert [finding.kind for finding in align(old, new, num_new_rows=8, num_old_rows=2)[1]] == []
+    undeclared = replace(new, declared=replace(declared, free=()))
+    (note,) = align(old, undeclared, num_new_rows=8, num_old_rows=2)[1]
+    assert (note.kind, note.severity, note.count) == ("row-gaps", Severity.NOTE, 1)
