@@ -59,7 +59,7 @@ class Budget:
 
     @classmethod
     def of(cls, memory_budget: int, threads: int) -> Budget:
-        """Share out `memory_budget` bytes: a few blocks for each thread, of at most 1 MiB.
+        """Share out `memory_budget` bytes: a few blocks for each thread, of at most 1 MiB (8 MiB to fill).
 
         Raises:
             UsageError: The budget does not hold one small block per thread.
