@@ -1,17 +1,18 @@
 """The id join: which old row each row of a new table comes from.
 
 Both sides are cut by their keys into partitions that fit a core's cache (`embsnap.kernels.radix`), each partition is
-matched in a hash table of its own (`embsnap.kernels.probe`), and the threads share nothing. The result does not depend
-on how many threads there are.
+matched in a hash table of its own (`embsnap.kernels.probe`), and the threads share nothing. Many integer ids are joined
+in several passes, each for a slice of the partitions, so that not all of their keys are in memory at once. The result
+depends on neither the threads nor the passes.
 
 Shape suffixes: N ids of one side, V rows of the new table, M new entities, P partitions, K examples.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 
 from embsnap.kernels.compiler import frozen, kernel
 from embsnap.kernels.hashing import id_words
-from embsnap.kernels.probe import NEW_ROW, Side, log_slots, probe_range
+from embsnap.kernels.new_entities import merge_new, take_new
+from embsnap.kernels.probe import Side, log_slots, probe_range
 from embsnap.kernels.radix import Partitioned, partition, partition_bits
 from embsnap.kernels.rows import MAX_EXAMPLES
 from embsnap.kernels.settle import settle
@@ -30,7 +32,8 @@ __all__ = ["Duplicates", "Joined", "join"]
 
 _SMALL = 1 << 16
 _RANGES_PER_THREAD = 4
-_BLOCK = 1024
+_IDS_PER_PASS = 1 << 22
+_MAX_PASSES = 4
 _NONE = np.empty(0, np.int64)
 
 
@@ -78,8 +81,8 @@ def join(
 ) -> Joined:
     """Find the old row of every new row by entity id.
 
-    Beside its result it takes about 18 bytes for each id of either side; for byte ids 8 more, and another 8 for
-    each new one.
+    Beside its result it takes about 18 bytes for each id of either side, a quarter of that where there are more than
+    12 million integer ids; for byte ids 8 more, and another 8 for each new one.
 
     Args:
         old_ids: Ids of the old side.
@@ -93,18 +96,69 @@ def join(
     Raises:
         ValueError: Arrays differ in length, or a row is out of range.
     """
+    for side, ids, rows_N in (("old", old_ids, old_rows_N), ("new", new_ids, new_rows_N)):
+        if len(ids) != len(rows_N):
+            raise ValueError(f"{len(ids)} ids for {len(rows_N)} rows on the {side} side")
     num_ids = len(old_rows_N) + len(new_rows_N)
     threads = 1 if num_ids < _SMALL else threads
     bits = partition_bits(num_ids)
-    old = _partitioned("old", old_ids, old_rows_N, None, bits, threads)
-    new = _partitioned("new", new_ids, new_rows_N, num_rows, bits, threads)
     row_V = np.empty(num_rows, np.int64)
-    repeats = np.full((2, 1 << bits, MAX_EXAMPLES), -1, np.int64)
+    _fill(row_V, threads)
+    sides = (old_ids, old_rows_N, new_ids, new_rows_N)
+    slices = split(1 << bits, _num_passes(new_ids, num_ids))
+    passes = [_join_slice(*sides, bits, slice_P, row_V, threads) for slice_P in slices]
+    rows_M, keys_M = merge_new([(part.rows_M, part.keys_M) for part in passes])
+    carried_weight, total_weight = _weights(row_V, new_rows_N, counts_N, threads)
+    num_carried = sum(part.num_carried for part in passes)
+    old_duplicates = _together([part.old_duplicates for part in passes])
+    return Joined(
+        row_V=row_V,
+        new_rows_N=rows_M,
+        new_keys_N=keys_M,
+        num_carried=num_carried,
+        num_dropped=len(old_rows_N) - old_duplicates.count - num_carried,
+        carried_weight=carried_weight,
+        total_weight=total_weight,
+        old_duplicates=old_duplicates,
+        new_duplicates=_together([part.new_duplicates for part in passes]),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pass:
+    """What the ids of one slice of the partitions gave."""
+
+    rows_M: NDArray[np.int64]
+    """Rows of the entities that only the new side has, ascending."""
+    keys_M: NDArray[np.uint64]
+    num_carried: int
+    old_duplicates: Duplicates
+    new_duplicates: Duplicates
+
+
+def _num_passes(ids: Ids, num_ids: int) -> int:
+    """Byte ids take one: they come with their keys already, and the bytes are compared for all pairs together."""
+    return 1 if isinstance(ids, BytesIds) else min(_MAX_PASSES, max(1, num_ids // _IDS_PER_PASS))
+
+
+def _join_slice(
+    old_ids: Ids,
+    old_rows_N: NDArray[np.int64],
+    new_ids: Ids,
+    new_rows_N: NDArray[np.int64],
+    bits: int,
+    slice_P: tuple[int, int],
+    row_V: NDArray[np.int64],
+    threads: int,
+) -> _Pass:
+    """Fill `row_V` at the rows of the new ids in one slice of the partitions."""
+    old = _partitioned("old", old_ids, old_rows_N, None, bits, slice_P, threads)
+    new = _partitioned("new", new_ids, new_rows_N, len(row_V), bits, slice_P, threads)
+    repeats = np.full((2, slice_P[1] - slice_P[0], MAX_EXAMPLES), -1, np.int64)
     tallies = None
     if isinstance(old_ids, BytesIds) and isinstance(new_ids, BytesIds):
         tallies = _match_keys((old, old_ids, old_rows_N), (new, new_ids, new_rows_N), bits, row_V, threads)
     if tallies is None:
-        _fill(row_V, threads)
         sides = (_side(old, old_ids, old_rows_N), _side(new, new_ids, new_rows_N))
         tallies = _probe(*sides, bits, row_V, repeats, threads)
     num_carried, *num_repeats = (int(count) for count in tallies)
@@ -112,28 +166,26 @@ def join(
         Duplicates(count, side.indices_of(places[places >= 0], MAX_EXAMPLES))
         for side, count, places in zip((old, new), num_repeats, repeats, strict=True)
     )
-    rows_M, keys_M = _take_new(row_V, new.entries_M2, threads)
-    carried_weight, total_weight = _weights(row_V, new_rows_N, counts_N, threads)
-    return Joined(
-        row_V=row_V,
-        new_rows_N=rows_M,
-        new_keys_N=keys_M,
-        num_carried=num_carried,
-        num_dropped=len(old_rows_N) - num_repeats[0] - num_carried,
-        carried_weight=carried_weight,
-        total_weight=total_weight,
-        old_duplicates=old_duplicates,
-        new_duplicates=new_duplicates,
-    )
+    return _Pass(*take_new(row_V, new.entries_M2, threads), num_carried, old_duplicates, new_duplicates)
+
+
+def _together(found: Sequence[Duplicates]) -> Duplicates:
+    examples = sorted(index for duplicates in found for index in duplicates.examples)
+    return Duplicates(sum(duplicates.count for duplicates in found), tuple(examples[:MAX_EXAMPLES]))
 
 
 def _partitioned(
-    side: str, ids: Ids, rows_N: NDArray[np.int64], num_rows: int | None, bits: int, threads: int
+    side: str,
+    ids: Ids,
+    rows_N: NDArray[np.int64],
+    num_rows: int | None,
+    bits: int,
+    slice_P: tuple[int, int],
+    threads: int,
 ) -> Partitioned:
-    if len(ids) != len(rows_N):
-        raise ValueError(f"{len(ids)} ids for {len(rows_N)} rows on the {side} side")
     words_N, by_index = id_words(ids, threads=threads), isinstance(ids, BytesIds)
-    partitioned = partition(words_N, frozen(rows_N, np.int64), by_index=by_index, bits=bits, threads=threads)
+    rows_N = frozen(rows_N, np.int64)
+    partitioned = partition(words_N, rows_N, by_index=by_index, bits=bits, threads=threads, slice_P=slice_P)
     if partitioned.min_row < 0 or (num_rows is not None and partitioned.max_row >= num_rows):
         allowed = f"[0, {'' if num_rows is None else num_rows})"
         found = f"[{partitioned.min_row}, {partitioned.max_row}]"
@@ -151,18 +203,20 @@ def _match_keys(
     """Match byte ids by their keys, and then compare the bytes of all pairs, which is much faster than at once.
 
     Returns:
-        What `_probe` returns; None if a key occurs twice on a side or stands for two ids, so that all is still to do.
+        What `_probe` returns; None, with `row_V` as it was, all -1, if a key occurs twice on a side or stands for two
+        ids, so that all is still to do.
     """
     (old_parts, old_ids, old_rows_N), (new_parts, new_ids, new_rows_N) = old, new
     matches_N = np.empty(len(new_ids), np.int64)
     repeats = np.full((2, 1 << bits, MAX_EXAMPLES), -1, np.int64)
     keys_alone = (_side(old_parts, _NONE, _NONE), _side(new_parts, _NONE, _NONE))
     tallies = _probe(*keys_alone, bits, matches_N, repeats, threads)
+    if tallies[1:].any():
+        return None
+    if settle(old_ids, old_rows_N, new_ids, new_rows_N, matches_N, row_V, threads=threads):
+        return tallies
     _fill(row_V, threads)
-    is_exact = not tallies[1:].any() and settle(
-        old_ids, old_rows_N, new_ids, new_rows_N, matches_N, row_V, threads=threads
-    )
-    return tallies if is_exact else None
+    return None
 
 
 def _fill(row_V: NDArray[np.int64], threads: int) -> None:
@@ -179,26 +233,13 @@ def _probe(
     old: Side, new: Side, bits: int, row_V: NDArray[np.int64], repeats: NDArray[np.int64], threads: int
 ) -> NDArray[np.int64]:
     """Match all partitions; the number of ids carried, of repeats on the old and of repeats on the new side."""
-    ranges = split(1 << bits, threads * _RANGES_PER_THREAD)
+    ranges = split(old.ends_TP.shape[1], threads * _RANGES_PER_THREAD)
     tallies = np.zeros((len(ranges), 3), np.int64)
     num_ids_P = sum((side.ends_TP - side.starts_TP).sum(axis=0) for side in (old, new))
     tables = [np.empty(1 << log_slots(int(num_ids_P[start:end].max())), np.uint64) for start, end in ranges]
     inputs = zip(ranges, tables, tallies, strict=True)
     run([partial(probe_range, old, new, bits, *b, slots, row_V, tally, repeats) for b, slots, tally in inputs], threads)
     return np.asarray(tallies.sum(axis=0))
-
-
-def _take_new(
-    row_V: NDArray[np.int64], entries_M2: NDArray[np.uint64], threads: int
-) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """The marked rows, ascending, and their keys; the marks become -1."""
-    ranges = split(len(row_V), threads)
-    counts = run([partial(_count_marks, row_V, *bounds) for bounds in ranges], threads)
-    rows_M, keys_M = np.empty(sum(counts), np.int64), np.empty(sum(counts), np.uint64)
-    firsts = accumulate(counts, initial=0)
-    outputs = (entries_M2, rows_M, keys_M)
-    run([partial(_take_marks, row_V, *b, *outputs, m) for b, m in zip(ranges, firsts, strict=False)], threads)
-    return rows_M, keys_M
 
 
 def _weights(
@@ -212,28 +253,6 @@ def _weights(
     inputs = (row_V, frozen(new_rows_N, np.int64), frozen(counts_N, np.int64))
     ranges = split(len(counts_N), threads)
     return sum(run([partial(_sum_carried, *inputs, *bounds) for bounds in ranges], threads)), int(counts_N.sum())
-
-
-@kernel
-def _count_marks(row_V: Any, start: int, end: int) -> int:
-    count = 0
-    for row in range(start, end):
-        count += row_V[row] <= NEW_ROW
-    return count
-
-
-@kernel
-def _take_marks(row_V: Any, start: int, end: int, entries_M2: Any, rows_M: Any, keys_M: Any, first: int) -> None:
-    rows, places = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int64)
-    for block in range(start, end, _BLOCK):
-        num_marks = 0
-        for row in range(block, min(end, block + _BLOCK)):
-            rows[num_marks], places[num_marks] = row, NEW_ROW - row_V[row]
-            num_marks += row_V[row] <= NEW_ROW
-            row_V[row] = max(row_V[row], -1)
-        for m in range(num_marks):
-            rows_M[first + m], keys_M[first + m] = rows[m], entries_M2[places[m], 0]
-        first += num_marks
 
 
 @kernel

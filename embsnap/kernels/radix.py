@@ -5,7 +5,10 @@ into ranges, one for each thread, and each range has a segment of its own in eve
 order. Keys of different ids are spread evenly, so the size of a segment is guessed at first; where one id occurs very
 often the guess fails, and the ids are counted.
 
-Shape suffixes: N ids, T ranges of the input, P partitions, M places.
+A slice of the partitions can be made alone: several passes over the ids, one for each slice, hold fewer entries at a
+time.
+
+Shape suffixes: N ids, T ranges of the input, P partitions of the slice, M places.
 """
 
 from __future__ import annotations
@@ -43,10 +46,12 @@ def partition_bits(num_ids: int) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Partitioned:
-    """The ids of one side of a join by partition."""
+    """The ids of one side of a join by partition, those of one slice of the partitions."""
 
     words_N: NDArray[np.uint64]
     bits: int
+    first: int
+    """The first partition of the slice; it is number 0 below."""
     entries_M2: NDArray[np.uint64]
     """Key, and row or index; places outside the segments hold nothing."""
     starts_TP: NDArray[np.int64]
@@ -64,12 +69,19 @@ class Partitioned:
         for (start, end), starts_P in zip(split(len(self.words_N), len(self.starts_TP)), self.starts_TP, strict=True):
             if num_found < len(found):
                 cursors_P = starts_P.copy()
-                num_found = _find(self.words_N, shift, start, end, cursors_P, np.sort(places), found, num_found)
+                inputs = (self.words_N, shift, start, end, self.first, cursors_P)
+                num_found = _find(*inputs, np.sort(places), found, num_found)
         return tuple(found.tolist())
 
 
 def partition(
-    words_N: NDArray[np.uint64], rows_N: NDArray[np.int64], *, by_index: bool, bits: int, threads: int
+    words_N: NDArray[np.uint64],
+    rows_N: NDArray[np.int64],
+    *,
+    by_index: bool,
+    bits: int,
+    threads: int,
+    slice_P: tuple[int, int] | None = None,
 ) -> Partitioned:
     """Partition ids.
 
@@ -79,14 +91,17 @@ def partition(
         by_index: Whether an id's index, and not its row, travels with its key.
         bits: How many top bits of a key name its partition.
         threads: How many threads work on it, each on one range.
+        slice_P: Half-open range of the partitions to make; ids of others are passed over. All of them by default.
     """
+    first, last = slice_P or (0, 1 << bits)
     sizes_T = np.array([end - start for start, end in split(len(words_N), threads)], np.int64)
     expected_T = sizes_T / (1 << bits)
     rooms_T = np.minimum(sizes_T, (expected_T + _SPARE * np.sqrt(expected_T) + _SPARE).astype(np.int64))
-    rooms_TP = np.repeat(rooms_T[:, None], 1 << bits, axis=1)
-    partitioned = _scatter_all(words_N, rows_N, by_index, bits, rooms_TP, threads)
+    rooms_TP = np.repeat(rooms_T[:, None], last - first, axis=1)
+    partitioned = _scatter_all(words_N, rows_N, by_index, bits, first, rooms_TP, threads)
     if partitioned is None:
-        partitioned = _scatter_all(words_N, rows_N, by_index, bits, _counts(words_N, bits, threads), threads)
+        counts_TP = _counts(words_N, bits, threads)[:, first:last]
+        partitioned = _scatter_all(words_N, rows_N, by_index, bits, first, counts_TP, threads)
     assert partitioned is not None  # the ids were counted
     return partitioned
 
@@ -105,6 +120,7 @@ def _scatter_all(
     rows_N: NDArray[np.int64],
     by_index: bool,
     bits: int,
+    first: int,
     rooms_TP: NDArray[np.int64],
     threads: int,
 ) -> Partitioned | None:
@@ -113,9 +129,9 @@ def _scatter_all(
     limits_TP = np.cumsum(rooms_TP, dtype=np.int64).reshape(rooms_TP.shape)
     starts_TP = limits_TP - rooms_TP
     ends_TP, entries_M2 = starts_TP.copy(), _aligned_entries(int(rooms_TP.sum()))
-    inputs = (words_N, rows_N, by_index, np.uint64(64 - bits))
+    inputs, num_lines = (words_N, rows_N, by_index, np.uint64(64 - bits), first), _LINE * rooms_TP.shape[1]
     tasks = [
-        partial(_scatter, *inputs, *bounds, limits_P, ends_P, _aligned_entries(_LINE << bits), entries_M2)
+        partial(_scatter, *inputs, *bounds, limits_P, ends_P, _aligned_entries(num_lines), entries_M2)
         for bounds, limits_P, ends_P in zip(split(len(words_N), threads), limits_TP, ends_TP, strict=True)
     ]
     outcomes = run(tasks, threads)
@@ -125,7 +141,7 @@ def _scatter_all(
         min((low for low, _, _ in outcomes), default=0),
         max((high for _, high, _ in outcomes), default=-1),
     )
-    return Partitioned(words_N, bits, entries_M2, starts_TP, ends_TP, min_row, max_row)
+    return Partitioned(words_N, bits, first, entries_M2, starts_TP, ends_TP, min_row, max_row)
 
 
 def _aligned_entries(num_entries: int) -> NDArray[np.uint64]:
@@ -147,6 +163,7 @@ def _scatter(
     rows_N: Any,
     by_index: bool,
     shift: Any,
+    first: int,
     start: int,
     end: int,
     limits_P: Any,
@@ -157,15 +174,20 @@ def _scatter(
     """Collect each partition's entries until they fill a cache line, then write that line past the cache."""
     min_row: Any = rows_N[start]
     max_row: Any = rows_N[start]
-    keys = np.empty(_BLOCK, np.uint64)
+    keys, picks = np.empty(_BLOCK, np.uint64), np.empty(_BLOCK, np.int64)
     for block in range(start, end, _BLOCK):
         length = min(_BLOCK, end - block)
         for i in range(length):
             keys[i] = mix64(words_N[block + i])
         for i in range(length):
             min_row, max_row = min(min_row, rows_N[block + i]), max(max_row, rows_N[block + i])
+        num_picks: Any = 0
         for i in range(length):
-            home = np.int64(keys[i] >> shift)
+            picks[num_picks] = i
+            num_picks += np.int64(0 <= np.int64(keys[i] >> shift) - first < len(ends_P))
+        for pick in range(num_picks):
+            i = picks[pick]
+            home = np.int64(keys[i] >> shift) - first
             place = ends_P[home]
             slot = home * _LINE + (place & (_LINE - 1))
             lines_L2[slot, 0] = keys[i]
@@ -186,11 +208,13 @@ def _scatter(
 
 @kernel
 def _find(
-    words_N: Any, shift: Any, start: int, end: int, cursors_P: Any, places: Any, found: Any, num_found: int
+    words_N: Any, shift: Any, start: int, end: int, first: int, cursors_P: Any, places: Any, found: Any, num_found: int
 ) -> int:
     """Go through a range as `_scatter` did and note the indices of the (sorted) places while there is room."""
     for i in range(start, end):
-        p = mix64(words_N[i]) >> shift
+        p = np.int64(mix64(words_N[i]) >> shift) - first
+        if not 0 <= p < len(cursors_P):
+            continue
         place = cursors_P[p]
         cursors_P[p] = place + 1
         at = np.searchsorted(places, place)

@@ -49,10 +49,19 @@ def _later(values):
 
 
 @settings(deadline=None)
-@given(case=_cases(), threads=st.integers(1, 3), ids_per_partition=st.sampled_from([1, 5, 1000]))
-def test_join_is_what_a_dict_does(case, threads, ids_per_partition):
+@given(
+    case=_cases(),
+    threads=st.integers(1, 3),
+    ids_per_partition=st.sampled_from([1, 5, 1000]),
+    ids_per_pass=st.sampled_from([1, 20, 1000]),
+)
+def test_join_is_what_a_dict_does(case, threads, ids_per_partition, ids_per_pass):
     kind, old, old_rows, new, new_rows, num_rows, counts = case
-    with patch.object(join_module, "_SMALL", 0), patch.object(radix, "_IDS_PER_PARTITION", ids_per_partition):
+    with (
+        patch.object(join_module, "_SMALL", 0),
+        patch.object(join_module, "_IDS_PER_PASS", ids_per_pass),
+        patch.object(radix, "_IDS_PER_PARTITION", ids_per_partition),
+    ):
         joined = join(
             _ids(kind, old),
             np.array(old_rows, np.int64),
