@@ -1,7 +1,7 @@
 """The id join: which old row each row of a new table comes from.
 
 Both sides are cut by their keys into partitions that fit a core's cache (`embsnap.kernels.radix`), each partition is
-matched in a hash table of its own (`embsnap.kernels.probe`), and the threads share nothing. Many integer ids are joined
+matched in a hash table of its own (`embsnap.kernels.probe`), and the threads share nothing. Integer ids can be joined
 in several passes, each for a slice of the partitions, so that not all of their keys are in memory at once. The result
 depends on neither the threads nor the passes.
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from embsnap.kernels.compiler import frozen, kernel
 from embsnap.kernels.hashing import id_words
-from embsnap.kernels.new_entities import merge_new, take_new
+from embsnap.kernels.new_entities import take_new
 from embsnap.kernels.probe import Side, log_slots, probe_range
 from embsnap.kernels.radix import Partitioned, partition, partition_bits
 from embsnap.kernels.rows import MAX_EXAMPLES
@@ -32,8 +33,6 @@ __all__ = ["Duplicates", "Joined", "join"]
 
 _SMALL = 1 << 16
 _RANGES_PER_THREAD = 4
-_IDS_PER_PASS = 1 << 22
-_MAX_PASSES = 4
 _NONE = np.empty(0, np.int64)
 
 
@@ -77,12 +76,13 @@ def join(
     num_rows: int,
     *,
     counts_N: NDArray[np.int64] | None = None,
+    passes: int = 1,
     threads: int = 1,
 ) -> Joined:
     """Find the old row of every new row by entity id.
 
-    Beside its result it takes about 18 bytes for each id of either side, a quarter of that where there are more than
-    12 million integer ids; for byte ids 8 more, and another 8 for each new one.
+    Beside its result it takes about 18 bytes for each id of either side, divided by the number of passes; for byte ids
+    26, and another 8 for each new one, in one pass.
 
     Args:
         old_ids: Ids of the old side.
@@ -91,6 +91,7 @@ def join(
         new_rows_N: Row of each, `int64[N]` in `[0, num_rows)`, each row once (`embsnap.kernels.rows.check_rows`).
         num_rows: V.
         counts_N: How often each new entity was seen, `int64[N]`.
+        passes: Over integer ids, each for a part of the keys; byte ids take one.
         threads: How many threads may work on it.
 
     Raises:
@@ -104,13 +105,17 @@ def join(
     bits = partition_bits(num_ids)
     row_V = np.empty(num_rows, np.int64)
     _fill(row_V, threads)
+    # A map of its own, for which numpy does not ask for huge pages: only what is written to takes memory.
+    keys_N = np.frombuffer(mmap(-1, 8 * max(1, len(new_rows_N))), np.uint64)
     sides = (old_ids, old_rows_N, new_ids, new_rows_N)
-    slices = split(1 << bits, _num_passes(new_ids, num_ids))
-    passes = [_join_slice(*sides, bits, slice_P, row_V, threads) for slice_P in slices]
-    rows_M, keys_M = merge_new([(part.rows_M, part.keys_M) for part in passes])
+    done: list[_Pass] = []
+    for slice_P in split(1 << bits, 1 if isinstance(new_ids, BytesIds) else passes):
+        place = sum(part.num_new_ids for part in done)
+        done.append(_join_slice(*sides, bits, slice_P, place, row_V, keys_N, threads))
+    rows_M, keys_M = take_new(row_V, keys_N, threads=threads)
     carried_weight, total_weight = _weights(row_V, new_rows_N, counts_N, threads)
-    num_carried = sum(part.num_carried for part in passes)
-    old_duplicates = _together([part.old_duplicates for part in passes])
+    num_carried = sum(part.num_carried for part in done)
+    old_duplicates = _together([part.old_duplicates for part in done])
     return Joined(
         row_V=row_V,
         new_rows_N=rows_M,
@@ -120,25 +125,19 @@ def join(
         carried_weight=carried_weight,
         total_weight=total_weight,
         old_duplicates=old_duplicates,
-        new_duplicates=_together([part.new_duplicates for part in passes]),
+        new_duplicates=_together([part.new_duplicates for part in done]),
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class _Pass:
     """What the ids of one slice of the partitions gave."""
 
-    rows_M: NDArray[np.int64]
-    """Rows of the entities that only the new side has, ascending."""
-    keys_M: NDArray[np.uint64]
+    num_new_ids: int
+    """On the new side, whether the old side has them or not."""
     num_carried: int
     old_duplicates: Duplicates
     new_duplicates: Duplicates
-
-
-def _num_passes(ids: Ids, num_ids: int) -> int:
-    """Byte ids take one: they come with their keys already, and the bytes are compared for all pairs together."""
-    return 1 if isinstance(ids, BytesIds) else min(_MAX_PASSES, max(1, num_ids // _IDS_PER_PASS))
 
 
 def _join_slice(
@@ -148,25 +147,28 @@ def _join_slice(
     new_rows_N: NDArray[np.int64],
     bits: int,
     slice_P: tuple[int, int],
+    place: int,
     row_V: NDArray[np.int64],
+    keys_N: NDArray[np.uint64],
     threads: int,
 ) -> _Pass:
-    """Fill `row_V` at the rows of the new ids in one slice of the partitions."""
+    """Fill `row_V` at the rows of the new ids in one slice of the partitions, and `keys_N` from `place` on."""
     old = _partitioned("old", old_ids, old_rows_N, None, bits, slice_P, threads)
     new = _partitioned("new", new_ids, new_rows_N, len(row_V), bits, slice_P, threads)
     repeats = np.full((2, slice_P[1] - slice_P[0], MAX_EXAMPLES), -1, np.int64)
     tallies = None
     if isinstance(old_ids, BytesIds) and isinstance(new_ids, BytesIds):
-        tallies = _match_keys((old, old_ids, old_rows_N), (new, new_ids, new_rows_N), bits, row_V, threads)
+        sides = ((old, old_ids, old_rows_N), (new, new_ids, new_rows_N))
+        tallies = _match_keys(*sides, bits, row_V, keys_N, threads)
     if tallies is None:
-        sides = (_side(old, old_ids, old_rows_N), _side(new, new_ids, new_rows_N))
-        tallies = _probe(*sides, bits, row_V, repeats, threads)
+        probed = (_side(old, old_ids, old_rows_N), _side(new, new_ids, new_rows_N))
+        tallies = _probe(*probed, bits, place, row_V, keys_N, repeats, threads)
     num_carried, *num_repeats = (int(count) for count in tallies)
-    old_duplicates, new_duplicates = (
+    duplicates = (
         Duplicates(count, side.indices_of(places[places >= 0], MAX_EXAMPLES))
         for side, count, places in zip((old, new), num_repeats, repeats, strict=True)
     )
-    return _Pass(*take_new(row_V, new.entries_M2, threads), num_carried, old_duplicates, new_duplicates)
+    return _Pass(new.num_ids, num_carried, *duplicates)
 
 
 def _together(found: Sequence[Duplicates]) -> Duplicates:
@@ -198,6 +200,7 @@ def _match_keys(
     new: tuple[Partitioned, BytesIds, NDArray[np.int64]],
     bits: int,
     row_V: NDArray[np.int64],
+    keys_N: NDArray[np.uint64],
     threads: int,
 ) -> NDArray[np.int64] | None:
     """Match byte ids by their keys, and then compare the bytes of all pairs, which is much faster than at once.
@@ -210,7 +213,7 @@ def _match_keys(
     matches_N = np.empty(len(new_ids), np.int64)
     repeats = np.full((2, 1 << bits, MAX_EXAMPLES), -1, np.int64)
     keys_alone = (_side(old_parts, _NONE, _NONE), _side(new_parts, _NONE, _NONE))
-    tallies = _probe(*keys_alone, bits, matches_N, repeats, threads)
+    tallies = _probe(*keys_alone, bits, 0, matches_N, keys_N, repeats, threads)
     if tallies[1:].any():
         return None
     if settle(old_ids, old_rows_N, new_ids, new_rows_N, matches_N, row_V, threads=threads):
@@ -230,15 +233,24 @@ def _side(partitioned: Partitioned, ids: Ids, rows_N: NDArray[np.int64]) -> Side
 
 
 def _probe(
-    old: Side, new: Side, bits: int, row_V: NDArray[np.int64], repeats: NDArray[np.int64], threads: int
+    old: Side,
+    new: Side,
+    bits: int,
+    place: int,
+    row_V: NDArray[np.int64],
+    keys_N: NDArray[np.uint64],
+    repeats: NDArray[np.int64],
+    threads: int,
 ) -> NDArray[np.int64]:
     """Match all partitions; the number of ids carried, of repeats on the old and of repeats on the new side."""
     ranges = split(old.ends_TP.shape[1], threads * _RANGES_PER_THREAD)
-    tallies = np.zeros((len(ranges), 3), np.int64)
-    num_ids_P = sum((side.ends_TP - side.starts_TP).sum(axis=0) for side in (old, new))
-    tables = [np.empty(1 << log_slots(int(num_ids_P[start:end].max())), np.uint64) for start, end in ranges]
-    inputs = zip(ranges, tables, tallies, strict=True)
-    run([partial(probe_range, old, new, bits, *b, slots, row_V, tally, repeats) for b, slots, tally in inputs], threads)
+    num_old_P, num_new_P = ((side.ends_TP - side.starts_TP).sum(axis=0) for side in (old, new))
+    tallies, tasks = np.zeros((len(ranges), 3), np.int64), []
+    for (first, last), tally in zip(ranges, tallies, strict=True):
+        slots = np.empty(1 << log_slots(int((num_old_P + num_new_P)[first:last].max())), np.uint64)
+        tasks.append(partial(probe_range, old, new, bits, first, last, place, slots, tally, row_V, keys_N, repeats))
+        place += int(num_new_P[first:last].sum())
+    run(tasks, threads)
     return np.asarray(tallies.sum(axis=0))
 
 

@@ -22,7 +22,7 @@ from embsnap.kernels.memory import unowned
 __all__ = ["NEW_ROW", "Side", "log_slots", "probe_range"]
 
 NEW_ROW = -2
-"""`row_V[row] == NEW_ROW - place` marks the row of an entity that only the new side has; `place` is that of its key."""
+"""`row_V[row] == NEW_ROW - place` marks the row of an entity that only the new side has; its key is `keys_N[place]`."""
 
 _ZERO, _ONE = np.uint64(0), np.uint64(1)
 _TAG_SHIFT = np.uint64(40)
@@ -54,7 +54,17 @@ def log_slots(num_ids: int) -> int:
 
 @kernel
 def probe_range(
-    old: Side, new: Side, bits: int, first: int, last: int, slots: Any, row_V: Any, tally: Any, repeats: Any
+    old: Side,
+    new: Side,
+    bits: int,
+    first: int,
+    last: int,
+    place: int,
+    slots: Any,
+    tally: Any,
+    row_V: Any,
+    keys_N: Any,
+    repeats: Any,
 ) -> None:
     """Match the partitions `[first, last)`.
 
@@ -64,10 +74,12 @@ def probe_range(
         bits: How many top bits of a key name its partition.
         first: First partition.
         last: One past the last partition.
+        place: Of the first key in `keys_N`; there is room for as many as the range has new ids.
         slots: `uint64[S]`, the table: room for `1 << log_slots(ids)` of the largest partition's ids on both sides.
+        tally: `int64[3]`, added to: new ids carried, repeats on the old side, repeats on the new side.
         row_V: `int64[V]`; filled at the rows of new ids: an old row, or `NEW_ROW - place`. Of the several occurrences
             of an id the first one counts.
-        tally: `int64[3]`, added to: new ids carried, repeats on the old side, repeats on the new side.
+        keys_N: `uint64[N]`; filled with the keys of entities that only the new side has.
         repeats: `int64[2, P, K]`, -1 at first: places of the first few repeats on the old and on the new side.
     """
     old, new, row_V, slots = _unowned_side(old), _unowned_side(new), unowned(row_V), unowned(slots)
@@ -76,7 +88,7 @@ def probe_range(
         slots_S, shift = slots[: 1 << log], np.uint64(64 - bits - log)
         slots_S[:] = _ZERO
         tally[1] += _insert_old(old, p, shift, slots_S, repeats[0, p])
-        carried, repeated = _insert_new(old, new, p, shift, slots_S, row_V, repeats[1, p])
+        carried, repeated, place = _insert_new(old, new, p, shift, slots_S, place, row_V, keys_N, repeats[1, p])
         tally[0] += carried
         tally[2] += repeated
 
@@ -120,8 +132,14 @@ def _insert_old(old: Side, p: int, shift: Any, slots_S: Any, repeats_K: Any) -> 
 
 
 @primitive
-def _insert_new(old: Side, new: Side, p: int, shift: Any, slots_S: Any, row_V: Any, repeats_K: Any) -> tuple[int, int]:
-    """Look the partition's new ids up, and put those that are not there into the table; ids carried, and repeats."""
+def _insert_new(
+    old: Side, new: Side, p: int, shift: Any, slots_S: Any, next_place: int, row_V: Any, keys_N: Any, repeats_K: Any
+) -> tuple[int, int, int]:
+    """Look the partition's new ids up, and put those that are not there into the table.
+
+    Returns:
+        Ids carried, repeats, and the place for the next key.
+    """
     entries_M2, num_carried, num_repeats, mask = new.entries_M2, 0, 0, np.uint64(len(slots_S) - 1)
     for t in range(new.starts_TP.shape[0]):
         for place in range(new.starts_TP[t, p], new.ends_TP[t, p]):
@@ -138,7 +156,9 @@ def _insert_new(old: Side, new: Side, p: int, shift: Any, slots_S: Any, row_V: A
                 slot = slots_S[s]
             if slot == _ZERO:
                 slots_S[s] = tag | _CLAIMED | _NEW | np.uint64(place + 1)
-                row_V[_row(new, place)] = NEW_ROW - place
+                row_V[_row(new, place)] = NEW_ROW - next_place
+                keys_N[next_place] = key
+                next_place += 1
             elif slot & _CLAIMED == _ZERO:
                 slots_S[s] = slot | _CLAIMED
                 row_V[_row(new, place)] = _row(old, _place(slot))
@@ -147,7 +167,7 @@ def _insert_new(old: Side, new: Side, p: int, shift: Any, slots_S: Any, row_V: A
                 if num_repeats < len(repeats_K):
                     repeats_K[num_repeats] = place
                 num_repeats += 1
-    return num_carried, num_repeats
+    return num_carried, num_repeats, next_place
 
 
 @primitive

@@ -62,6 +62,11 @@ class Partitioned:
     max_row: int
     """Largest row, -1 without ids."""
 
+    @property
+    def num_ids(self) -> int:
+        """In the slice."""
+        return int((self.ends_TP - self.starts_TP).sum())
+
     def indices_of(self, places: NDArray[np.int64], limit: int) -> tuple[int, ...]:
         """The input's indices of some places: the smallest `limit` of them, ascending."""
         found = np.full(min(limit, len(places)), -1, np.int64)

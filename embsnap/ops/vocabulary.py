@@ -94,7 +94,9 @@ def align(
         row_errors(old, old_check, num_old_rows, remedy=_OLD_REMEDY)
         + row_errors(new, new_check, num_new_rows, remedy=_NEW_REMEDY)
     )
-    joined = join(old.ids, old.rows_N, new.ids, new.rows_N, num_new_rows, counts_N=new.counts_N, threads=threads)
+    # Beside both vocabularies, half of the keys at a time is enough.
+    sides = (old.ids, old.rows_N, new.ids, new.rows_N)
+    joined = join(*sides, num_new_rows, counts_N=new.counts_N, passes=2, threads=threads)
     refuse_errors(duplicate_ids(old, joined.old_duplicates) + duplicate_ids(new, joined.new_duplicates))
     if not joined.num_carried:
         raise _zero_overlap(old, new)
