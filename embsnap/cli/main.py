@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code. Results go to stdout, everything else to stderr.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    gc.set_threshold(100_000, 50, 50)  # imports make half a million objects and no garbage
     with _termination_raises():
         return _run(arguments)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
+from textwrap import dedent
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
@@ -36,7 +39,7 @@ class BaseConfig(BaseModel):
     Fields marked with `OneOf` or `AtMostOneOf` are checked group by group.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def groups(cls) -> dict[Group, tuple[str, ...]]:
@@ -75,12 +78,31 @@ class BaseConfig(BaseModel):
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = handler.resolve_ref_schema(handler(core_schema))
         properties = schema.get("properties", {})
+        for name, text in _field_docstrings(cls).items():
+            properties.get(name, {}).setdefault("description", text)
         for name in properties.keys() - set(schema.get("required", ())):
             properties[name] = _nullable(properties[name])
         rules = [_group_rule(group, names) for group, names in cls.groups().items()]
         if rules:
             schema["allOf"] = rules
         return schema
+
+
+def _field_docstrings(cls: type[BaseConfig]) -> dict[str, str]:
+    """The string under each field of a class and of those it inherits from.
+
+    Read when the schema is asked for: pydantic's `use_attribute_docstrings` reads the sources on every import.
+    """
+    found = {}
+    for owner in reversed([base for base in cls.__mro__ if issubclass(base, BaseConfig)]):
+        definition = ast.parse(dedent(inspect.getsource(owner))).body[0]
+        assert isinstance(definition, ast.ClassDef)
+        for field, below in pairwise(definition.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                match below:
+                    case ast.Expr(value=ast.Constant(value=str(text))):
+                        found[field.target.id] = inspect.cleandoc(text)
+    return found
 
 
 def _nullable(schema: JsonSchemaValue) -> JsonSchemaValue:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -30,6 +30,10 @@ class ObjectInfo:
     """In bytes."""
     generation: str
     """Changes whenever the object is replaced."""
+    modified: float | None = field(default=None, compare=False)
+    """When it was written, in seconds since 1970 by the storage's clock; None where the storage does not tell."""
+    crc32c: int | None = field(default=None, compare=False)
+    """CRC-32C of its bytes as the server computed it; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class RangeRead:
     """Writable, contiguous, of format `B`."""
 
 
+_NO_NAMES = frozenset(("", ".", ".."))
 _UNENCODABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -160,8 +165,7 @@ def check_location(location: str, *, where: str) -> str:
     Raises:
         SnapshotError: `unsafe-location`: absolute, empty, with `.`, `..` or empty parts, a NUL or a lone surrogate.
     """
-    parts = location.split("/")
-    if any(part in ("", ".", "..") for part in parts) or _UNENCODABLE.search(location):
+    if not _NO_NAMES.isdisjoint(location.split("/")) or _UNENCODABLE.search(location):
         raise SnapshotError(
             ErrorKind.UNSAFE_LOCATION,
             "names an object outside of the snapshot, or one that no writer makes",

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from embsnap.errors import ErrorKind, SnapshotError, StorageError
 from embsnap.storage.base import Buffer, ObjectInfo, RangeRead, Store, Writer, check_location
-from embsnap.storage.local_errors import no_such_object, storage_errors_at
+from embsnap.storage.local_errors import ABSENT, no_such_object, storage_errors_at
 from embsnap.storage.local_writer import LocalWriter, generation, is_unfinished
 
 __all__ = ["LocalStore"]
@@ -36,7 +36,9 @@ class LocalStore(Store):
         with storage_errors_at(path):
             try:
                 status = os.stat(path)
-            except (FileNotFoundError, NotADirectoryError):
+            except OSError as error:
+                if error.errno not in ABSENT:
+                    raise
                 return None
         return _info(location, status) if modes.S_ISREG(status.st_mode) else None
 
@@ -127,7 +129,11 @@ class LocalStore(Store):
                 yield from self._walk(location if len(location) > len(prefix) else prefix)
             else:
                 with storage_errors_at(entry.path):
-                    yield _info(location, entry.stat(follow_symlinks=entry.is_file()))
+                    try:
+                        info = _info(location, entry.stat(follow_symlinks=entry.is_file()))
+                    except FileNotFoundError:
+                        continue  # a writer's temporary file that got its name, or was dropped, meanwhile
+                yield info
 
     def _join(self, location: str) -> str:
         return os.path.join(self._root, location)
@@ -193,7 +199,7 @@ def _scan(path: str) -> list[tuple[str, os.DirEntry[str]]]:
 
 
 def _info(location: str, status: os.stat_result) -> ObjectInfo:
-    return ObjectInfo(location, status.st_size, generation(status))
+    return ObjectInfo(location, status.st_size, generation(status), status.st_mtime)
 
 
 def _name(location: str) -> str:

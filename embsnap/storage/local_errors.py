@@ -8,11 +8,13 @@ from contextlib import contextmanager
 
 from embsnap.errors import EmbsnapError, ErrorKind, NotFoundError, RefusedError, StorageError
 
-__all__ = ["no_such_object", "storage_error", "storage_errors_at"]
+__all__ = ["ABSENT", "no_such_object", "storage_error", "storage_errors_at"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
+ABSENT = _MISSING | {errno.ENAMETOOLONG}
+"""What the operating system says of a path where there is no file; under too long a name there can be none."""
 
 
 @contextmanager

@@ -1,4 +1,10 @@
-"""Writing one local object: a hidden temporary file that gets its name when all of it is on the disk."""
+"""Writing one local object: a hidden temporary file that gets its name when all of it is on the disk.
+
+A large object goes past the page cache (`O_DIRECT`), which spares the processor a copy of every byte and the cache
+what nobody may read again: several times as fast on a fast disk. Such writes need aligned memory, offsets and lengths,
+so the bytes are collected in a staging buffer unless they come aligned already. Where the file system has no direct
+writing, and for small objects, the kernel's cache is used.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +13,8 @@ import errno
 import os
 import re
 import secrets
+from fcntl import F_GETFL, F_SETFL, fcntl
+from mmap import mmap
 
 from embsnap.errors import ErrorKind, StorageError
 from embsnap.storage.base import Buffer, ObjectInfo, Writer
@@ -15,7 +23,10 @@ from embsnap.storage.local_errors import storage_errors_at
 __all__ = ["LocalWriter", "generation", "is_unfinished"]
 
 _UNFINISHED = re.compile(r"\.embsnap-[0-9a-f]{16}\.tmp")
+_STAGING_BYTES = 4 << 20
+_ALIGNMENT = 4096
 _WRITE_BACK_BYTES = 8 << 20
+_DIRECT = getattr(os, "O_DIRECT", 0)
 _ATTEMPTS = 16
 _LINKLESS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
@@ -33,8 +44,8 @@ def generation(status: os.stat_result) -> str:
 class LocalWriter(Writer):
     """Writes to `.embsnap-<16 hex>.tmp` beside the target; `close` makes it durable and links it, create-only.
 
-    The pages are handed to the disk while later ones are being written, so that the `fsync` at the end has
-    little left to wait for.
+    What is written through the cache is handed to the disk while more comes, so that the `fsync` at the end has little
+    left to wait for.
     """
 
     def __init__(self, path: str, location: str) -> None:
@@ -51,6 +62,10 @@ class LocalWriter(Writer):
         self._location = location
         self._size = 0
         self._written_back = 0
+        self._staging = mmap(-1, _STAGING_BYTES)
+        self._num_staged = 0
+        self._is_direct = False
+        self._takes_unstaged = False
         self._directory = os.path.dirname(path)
         with storage_errors_at(path):
             self._fd, self._temporary = _start(self._directory)
@@ -59,10 +74,48 @@ class LocalWriter(Writer):
         """Append `data`."""
         with memoryview(data) as view, view.cast("B") as rest, storage_errors_at(self._path):
             done = 0
+            if self._takes_unstaged and self._num_staged == 0:
+                done = self._write_unstaged(rest)
             while done < len(rest):
-                done += os.write(self._fd, rest[done:])
-            self._size += done
+                num_bytes = min(len(rest) - done, _STAGING_BYTES - self._num_staged)
+                self._staging[self._num_staged : self._num_staged + num_bytes] = rest[done : done + num_bytes]
+                self._num_staged += num_bytes
+                done += num_bytes
+                if self._num_staged == _STAGING_BYTES:
+                    self._flush()
+
+    def _write_unstaged(self, data: memoryview) -> int:
+        """Write what can be written of `data` as it lies in memory; the number of bytes."""
+        num_bytes = len(data) // _ALIGNMENT * _ALIGNMENT if self._is_direct else len(data)
+        done = self._write_out(data[:num_bytes])
+        self._takes_unstaged = done == num_bytes
+        return done
+
+    def _flush(self) -> None:
+        """Write what is staged: past the cache once there is much of it, through it at the odd end of the object."""
+        num_bytes, self._num_staged = self._num_staged, 0
+        self._is_direct = _set_direct(self._fd, num_bytes == _STAGING_BYTES)
+        with memoryview(self._staging) as staged:
+            done = self._write_out(staged[:num_bytes])
+            if done < num_bytes:
+                self._is_direct = _set_direct(self._fd, False)
+                self._write_out(staged[done:num_bytes])
+        self._takes_unstaged = True
+
+    def _write_out(self, data: memoryview) -> int:
+        """Write `data` to the file: all of it, or what the kernel took before it refused to go past its cache."""
+        done = 0
+        try:
+            while done < len(data):
+                num_bytes = os.write(self._fd, data[done:])
+                done += num_bytes
+                self._size += num_bytes
+        except OSError as error:
+            if not self._is_direct or error.errno != errno.EINVAL:
+                raise
+        if not self._is_direct:
             self._write_back()
+        return done
 
     def _write_back(self) -> None:
         """Have the kernel begin to write the pages that are complete; it does not wait for the disk."""
@@ -75,13 +128,14 @@ class LocalWriter(Writer):
         """Flush to the disk, then link to the final name if that is free."""
         with storage_errors_at(self._path):
             try:
+                self._flush()
                 os.fsync(self._fd)
                 status = os.fstat(self._fd)
                 self._link()
             finally:
                 self.abort()
             _sync(self._directory)
-        return ObjectInfo(self._location, self._size, generation(status))
+        return ObjectInfo(self._location, self._size, generation(status), status.st_mtime)
 
     def _link(self) -> None:
         try:
@@ -114,6 +168,16 @@ def _start(directory: str) -> tuple[int, str]:
             if attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError("the loop returns or raises")
+
+
+def _set_direct(fd: int, wanted: bool) -> bool:
+    """Turn writing past the cache on or off; whether it is on."""
+    flags = fcntl(fd, F_GETFL)
+    try:
+        fcntl(fd, F_SETFL, flags | _DIRECT if wanted else flags & ~_DIRECT)
+    except OSError:  # the file system has no such thing
+        return False
+    return wanted and bool(_DIRECT)
 
 
 def _make_directories(path: str) -> None:

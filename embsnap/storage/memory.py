@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
@@ -12,8 +13,8 @@ from embsnap.storage.base import Buffer, ObjectInfo, RangeRead, Store, Writer, c
 
 __all__ = ["MemoryStore"]
 
-_objects: dict[str, tuple[bytes, str]] = {}
-"""Full URI → bytes and generation. Every access is one call, so that threads need no lock."""
+_objects: dict[str, tuple[bytes, str, float]] = {}
+"""Full URI → bytes, generation and time of writing. Every access is one call, so that threads need no lock."""
 _generations = itertools.count()
 
 
@@ -27,7 +28,7 @@ class MemoryStore(Store):
     def stat(self, location: str) -> ObjectInfo | None:
         """Size and generation of an object, or None."""
         found = _objects.get(self._key(location))
-        return None if found is None else ObjectInfo(location, len(found[0]), found[1])
+        return None if found is None else _info(location, found)
 
     def read(self, location: str, *, limit: int) -> bytes:
         """A small object whole."""
@@ -70,9 +71,9 @@ class MemoryStore(Store):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """All objects under the prefix, sorted."""
         start = f"{self.uri}/"
-        for key, (data, generation) in sorted(_objects.items()):
+        for key, found in sorted(_objects.items()):
             if key.startswith(start + prefix):
-                yield ObjectInfo(key[len(start) :], len(data), generation)
+                yield _info(key[len(start) :], found)
 
     def children(self, prefix: str = "") -> tuple[str, ...]:
         """Names directly under a directory."""
@@ -82,7 +83,7 @@ class MemoryStore(Store):
 
     def create(self, location: str, data: Buffer) -> ObjectInfo:
         """Keep a copy of `data`, if the location is free."""
-        mine = (bytes(data), str(next(_generations)))
+        mine = (bytes(data), str(next(_generations)), time.time())
         if _objects.setdefault(self._key(location), mine) is not mine:
             raise RefusedError(
                 ErrorKind.DESTINATION_TAKEN,
@@ -90,7 +91,7 @@ class MemoryStore(Store):
                 where=self._key(location),
                 hint="write to another destination",
             )
-        return ObjectInfo(location, len(mine[0]), mine[1])
+        return _info(location, mine)
 
     def writer(self, location: str) -> Writer:
         """Start an object."""
@@ -117,6 +118,11 @@ class MemoryStore(Store):
                 ErrorKind.NO_SUCH_OBJECT, "there is no such object", where=self._key(location), hint=hint
             )
         return found[0]
+
+
+def _info(location: str, found: tuple[bytes, str, float]) -> ObjectInfo:
+    data, generation, modified = found
+    return ObjectInfo(location, len(data), generation, modified)
 
 
 class _MemoryWriter(Writer):

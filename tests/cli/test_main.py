@@ -223,7 +223,7 @@ def test_a_name_that_the_terminal_cannot_write_is_escaped():
 def test_completion_offers_the_commands():
     variables = {**os.environ, "_EMBSNAP_COMPLETE": "bash_complete", "COMP_WORDS": "embsnap d", "COMP_CWORD": "1"}
     run = subprocess.run([sys.executable, "-m", "embsnap"], env=variables, capture_output=True, text=True, timeout=60)
-    assert (run.returncode, run.stdout.split()) == (0, ["plain,demo", "plain,doctor"])
+    assert (run.returncode, run.stdout.split()) == (0, ["plain,demo", "plain,diff", "plain,doctor"])
 
 
 def test_the_command_line_starts_fast():

@@ -72,4 +72,4 @@ def test_descriptions_come_from_the_docstrings() -> None:
         size: int
         """In rows."""
 
-    assert Documented.model_fields["size"].description == "In rows."
+    assert Documented.model_json_schema()["properties"]["size"]["description"] == "In rows."

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
+import random
 import resource
 import signal
 import stat
@@ -194,10 +196,11 @@ def test_a_file_where_a_directory_is_needed_is_taken(store: LocalStore, root: Pa
 
 
 def test_a_name_too_long_is_an_error_of_ours(store: LocalStore) -> None:
-    for call in (store.stat, store.open, store.map, lambda location: store.create(location, b"")):
+    for call in (store.open, store.map, lambda location: store.create(location, b"")):
         with pytest.raises(EmbsnapError, match="too long"):
             call("n" * 300)
     assert list(store.unfinished()) == []
+    assert (store.stat("n" * 300), store.stat("n/" * 5000 + "n")) == (None, None)
     store.create("n" * 255, b"the longest name works")
 
 
@@ -213,11 +216,11 @@ def test_delete_removes_empty_directories_but_not_the_root(store: LocalStore, ro
 def test_a_killed_writer_shows_as_unfinished_only(store: LocalStore, root: Path) -> None:
     pid = os.fork()
     if pid == 0:
-        store.writer("run/a").write(b"half")
+        store.writer("run/a").write(bytes(local_writer._STAGING_BYTES + 1))
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
     assert list(store.list()) == []
-    assert [found.size for found in store.unfinished()] == [4]
+    assert [found.size for found in store.unfinished()] == [local_writer._STAGING_BYTES]
     assert store.children("run") == ()
     for found in store.unfinished():
         store.delete(found.location)
@@ -236,7 +239,45 @@ def test_a_store_works_on_both_sides_of_a_fork(store: LocalStore) -> None:
     assert store.read("child", limit=2) == b"23"
 
 
+@pytest.mark.parametrize("is_direct", [True, False], ids=["direct", "cached"])
+@pytest.mark.parametrize("sizes", [[8192] * 4, [8192, 8192, 1], [5000] * 9, [1, 20_000, 0, 12_288, 7], [100_000]])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_an_object_of_any_pieces_is_written_whole(
+    monkeypatch: pytest.MonkeyPatch, store: LocalStore, sizes: list[int], offset: int, is_direct: bool
+) -> None:
+    monkeypatch.setattr(local_writer, "_STAGING_BYTES", 8192)
+    if not is_direct:
+        monkeypatch.setattr(local_writer, "_DIRECT", 0)
+    expected = b""
+    with store.writer("a") as writer:
+        for seed, size in enumerate(sizes):
+            memory = mmap.mmap(-1, size + offset + 1)
+            memory[offset : offset + size] = random.Random(seed).randbytes(size)
+            piece = memoryview(memory)[offset : offset + size]
+            writer.write(piece)
+            expected += piece
+            assert writer._is_direct <= is_direct  # type: ignore[attr-defined]
+    found = store.stat("a")
+    assert found is not None
+    assert found.size == len(expected)
+    assert store.read("a", limit=len(expected)) == expected
+
+
+def test_much_goes_past_the_cache_where_the_file_system_can(root: Path, store: LocalStore) -> None:
+    probe = os.open(root / "probe", os.O_WRONLY | os.O_CREAT)
+    can = local_writer._set_direct(probe, True)
+    os.close(probe)
+    writer = store.writer("a")
+    writer.write(bytes(local_writer._STAGING_BYTES - 1))
+    assert not writer._is_direct  # type: ignore[attr-defined]
+    writer.write(b"x")
+    assert writer._is_direct == can  # type: ignore[attr-defined]
+    writer.close()
+
+
 def test_large_objects_are_handed_to_the_disk_early(monkeypatch: pytest.MonkeyPatch, store: LocalStore) -> None:
+    monkeypatch.setattr(local_writer, "_DIRECT", 0)
+    monkeypatch.setattr(local_writer, "_STAGING_BYTES", 400)
     monkeypatch.setattr(local_writer, "_WRITE_BACK_BYTES", 1000)
     ranges = []
     advise = os.posix_fadvise
