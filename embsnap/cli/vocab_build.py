@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import click
 
-from embsnap.cli.options import dry_run_option, json_option, memory_budget_option, quiet_option, threads_option
+from embsnap.cli.options import (
+    dry_run_option,
+    json_option,
+    memory_budget_option,
+    quiet_option,
+    storage_option,
+    threads_option,
+)
 from embsnap.cli.output import Write, emit, renders, table
 from embsnap.cli.progress import progress_on_stderr
 from embsnap.cli.vocab_options import percent
@@ -35,6 +42,7 @@ __all__ = ["command"]
 @dry_run_option
 @memory_budget_option
 @threads_option
+@storage_option
 @json_option
 @quiet_option
 def command(
@@ -44,6 +52,7 @@ def command(
     dry_run: bool,
     memory_budget: int,
     threads: int,
+    storage_options: dict[str, str],
     as_json: bool,
     quiet: bool,
     id_columns: tuple[str, ...],
@@ -55,7 +64,7 @@ def command(
 ) -> None:
     """Count the entities in event logs, and give each of them a row.
 
-    EVENTS are parquet files, directories or globs on a local disk. The ids of all the id columns are counted together.
+    EVENTS are parquet files, directories or globs. The ids of all the id columns are counted together.
     Rows begin with the reserved ones, then those for unknown ids; then come the entities, the most frequent first,
     those of one count by id. The same events give the same vocabulary, whatever their files and order. What does not
     fit in the memory budget spills to disk. A dry run counts, and writes nothing.
@@ -85,10 +94,11 @@ def command(
         num_reserved=num_reserved,
         num_oov=num_oov,
         engine=Engine(memory_bytes=memory_budget, threads=threads, spill_directory=temp_directory),
+        storage_options=storage_options,
     )
     with progress_on_stderr(quiet=quiet) as progress:
         built = build_vocabulary(events, options, out=out, progress=progress)
-        result = built.result if dry_run or out is None else built.write(out)
+        result = built.result if dry_run or out is None else built.write(out, storage_options)
     emit(result, as_json=as_json)
 
 

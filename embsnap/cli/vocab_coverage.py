@@ -59,7 +59,7 @@ class _Stratum(click.ParamType[tuple[str, int, int]]):
 def command(uri: str, events: tuple[str, ...], **typed: Any) -> int:
     """Measure how much of what happens in EVENTS a vocabulary knows.
 
-    EVENTS are local parquet files, directories or globs. Each id in the columns is one event, in lists too; nulls are
+    EVENTS are parquet files, directories or globs. Each id in the columns is one event, in lists too; nulls are
     counted apart. A stratum `name:index:value` is the events whose list in the discrete column has `value` at `index`,
     counted from 0. Where the vocabulary has counts, its entities are cut into ten parts of equal size by them.
 

@@ -114,7 +114,11 @@ def command(
     )
     with progress_on_stderr(quiet=quiet) as progress:
         extended = extend_files(inputs, options, progress=progress)
-        result = extended.result if dry_run or out is None else extended.write(out, left_uri=left_uri)
+        result = (
+            extended.result
+            if dry_run or out is None
+            else extended.write(out, left_uri=left_uri, options=storage_options)
+        )
     emit(result, as_json=as_json)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from embsnap.cli.lines import read_lines
 from embsnap.cli.options import json_option, storage_option, threads_option
 from embsnap.cli.output import Write, emit, renders
 from embsnap.cli.vocab_inspect import entity_lines
@@ -60,7 +61,7 @@ def command(
     from embsnap.ops.vocab_lookup import VocabLookupOptions, look_up
 
     options = VocabLookupOptions(
-        ids=(*ids, *(() if ids_from is None else _lines(ids_from))),
+        ids=(*ids, *(() if ids_from is None else read_lines(ids_from))),
         rows=rows,
         columns=columns_of(vocab_columns),
         threads=threads,
@@ -71,15 +72,6 @@ def command(
     if not found.entities:
         return 3
     return 1 if found.missing_ids or found.missing_rows else 0
-
-
-def _lines(path: str) -> list[str]:
-    """The lines of a text file, or of stdin, that are not empty."""
-    try:
-        with click.open_file(path, encoding="utf-8", errors="surrogateescape") as file:
-            return [text for line in file if (text := line.rstrip("\r\n"))]
-    except OSError as error:
-        raise click.FileError(path, error.strerror) from error
 
 
 @renders(VocabLookup)

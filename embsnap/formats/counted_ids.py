@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,12 @@ from numpy.typing import NDArray
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.event_files import EventFiles
 from embsnap.formats.parquet import bytes_of, integers_of
+from embsnap.kernels.threads import run
 from embsnap.model.vocabulary import NEVER_SEEN, BytesIds, Ids, IdType
 
-__all__ = ["CountedIds", "Cut", "Dropped", "collect"]
+__all__ = ["CountedIds", "Cut", "Dropped", "collect", "sort_ids"]
+
+_LARGE_RUN = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ class CountedIds:
 
 
 def collect(batches: Iterable[Any], files: EventFiles, cut: Cut) -> CountedIds:
-    """Take over Arrow record batches of `id`, `n` and perhaps `seen`, sorted by `n`, descending, then `id`.
+    """Take over Arrow record batches of `id`, `n` and perhaps `seen`, sorted by `n`, descending.
 
     A null id, of which there is one at most, is set apart.
 
@@ -135,6 +140,21 @@ def collect(batches: Iterable[Any], files: EventFiles, cut: Cut) -> CountedIds:
         rare=rare,
         beyond=beyond,
     )
+
+
+def sort_ids(counted: CountedIds, *, threads: int) -> None:
+    """Put the integer ids of each count into ascending order, in place."""
+    assert not isinstance(counted.ids, BytesIds)
+    bounds = np.flatnonzero(np.diff(counted.counts_N, prepend=-1, append=-1))
+    runs = [counted.ids[start:end] for start, end in pairwise(bounds.tolist()) if end - start > 1]
+    small = [ids for ids in runs if len(ids) <= _LARGE_RUN]
+    large = [[ids] for ids in runs if len(ids) > _LARGE_RUN]
+    run([partial(_sort_each, several) for several in (*large, small)], threads)
+
+
+def _sort_each(runs: Sequence[NDArray[Any]]) -> None:
+    for ids in runs:
+        ids.sort()
 
 
 def _more(dropped: Dropped, counts_B: NDArray[np.int64]) -> Dropped:

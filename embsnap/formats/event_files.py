@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from embsnap.errors import ErrorKind, IncompatibleError, UsageError
 from embsnap.formats.parquet import ParquetObject, is_list
 from embsnap.formats.vocabulary_columns import id_type_of, time_type_of
-from embsnap.formats.vocabulary_files import FoundFiles, find_parquet
+from embsnap.formats.vocabulary_files import find_parquet
 from embsnap.kernels.threads import run
 from embsnap.model.vocabulary import IdType
 from embsnap.storage.local import LocalStore
@@ -41,8 +41,7 @@ class EventColumns:
 class EventFiles:
     """Files of events that fit together."""
 
-    paths: tuple[str, ...]
-    """Absolute."""
+    objects: tuple[ParquetObject, ...]
     num_records: int
     id_type: IdType
     are_lists: tuple[bool, ...]
@@ -52,6 +51,13 @@ class EventFiles:
     """Of the times as counted: `int64`, or a timestamp in nanoseconds or microseconds."""
     by_name: bool
     """Whether columns are of different types in different files, and so need one that holds all."""
+    are_local: bool
+    """Whether all are files of this machine."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """URIs of the files; absolute paths of local ones."""
+        return tuple(file.uri for file in self.objects)
 
     @property
     def sql_type(self) -> str:
@@ -59,24 +65,34 @@ class EventFiles:
         return _SQL_TYPES[self.id_type]
 
 
-def find_events(uris: Sequence[str], columns: EventColumns, stratum: str | None, *, threads: int = 1) -> EventFiles:
+def find_events(
+    uris: Sequence[str],
+    columns: EventColumns,
+    stratum: str | None,
+    *,
+    options: Mapping[str, str] | None = None,
+    threads: int = 1,
+) -> EventFiles:
     """Look up the files, and prove that each has the columns in the same types.
 
     Args:
-        uris: Local files, directories or globs.
+        uris: Files, directories or globs.
         columns: Which have to be there.
         stratum: A column of lists of integers that has to be there too.
+        options: Of the stores.
         threads: How many footers are read at a time.
 
     Raises:
-        UsageError: `bad-uri`: not local; `bad-option`: no column is named, or a file is named twice.
+        UsageError: `bad-uri`; `bad-option`: no column is named, or a file is named twice.
         NotFoundError: `no-such-object`.
         IncompatibleError: `bad-vocabulary` or `id-type-mismatch`.
         SnapshotError: `bad-parquet`.
     """
     if not columns.ids:
         raise UsageError(ErrorKind.BAD_OPTION, "names no column of ids", where="--id-column")
-    objects = run([partial(ParquetObject, *place) for uri in uris for place in _places(uri)], threads)
+    found = [find_parquet(uri, options) for uri in uris]
+    places = [(files.store, location) for files in found for location in files.locations]
+    objects = run([partial(ParquetObject, *place) for place in places], threads)
     twice = [uri for uri, number in Counter(file.uri for file in objects).items() if number > 1]
     if twice:
         problem = "is named twice, so that its records would count twice"
@@ -86,27 +102,15 @@ def find_events(uris: Sequence[str], columns: EventColumns, stratum: str | None,
     first = objects[0]
     names = [name for name in (*columns.ids, columns.count, columns.time, stratum) if name is not None]
     return EventFiles(
-        paths=tuple(file.uri for file in objects),
+        objects=tuple(objects),
         num_records=sum(file.num_rows for file in objects),
         id_type=id_type_of(first, columns.ids[0], lists=True),
         are_lists=tuple(is_list(first.type_of(name)) for name in columns.ids),
         has_times=columns.time is not None,
         time_type="int64" if columns.time is None else _counted(time_type_of(first, columns.time)),
         by_name=any(file.type_of(name) != first.type_of(name) for file in objects for name in names),
+        are_local=all(isinstance(store, LocalStore) for store, _ in places),
     )
-
-
-def _places(uri: str) -> list[tuple[LocalStore, str]]:
-    found: FoundFiles = find_parquet(uri)
-    if not isinstance(found.store, LocalStore):
-        raise UsageError(
-            ErrorKind.BAD_URI,
-            "events are counted from local files",
-            where=repr(uri),
-            expected="a local path",
-            hint="copy the files to a local disk first",
-        )
-    return [(found.store, location) for location in found.locations]
 
 
 def _check_columns(file: ParquetObject, columns: EventColumns, stratum: str | None, first: ParquetObject) -> None:

@@ -1,6 +1,7 @@
 """Counting entity ids in parquet event logs: a group-by in an embedded DuckDB, which spills where memory ends.
 
-The one module that imports DuckDB. It reads the files that are named, no other, loads no extension and asks no network.
+The one module that imports DuckDB. It reads the local files that are named, no other, loads no extension and asks no
+network; the records of files elsewhere are handed to it.
 
 Shape suffixes: N distinct ids.
 """
@@ -10,17 +11,20 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import duckdb
 import numpy as np
 
 from embsnap.errors import ErrorKind, SnapshotError, StorageError, UsageError
-from embsnap.formats.counted_ids import CountedIds, Cut, collect
+from embsnap.formats.counted_ids import CountedIds, Cut, collect, sort_ids
 from embsnap.formats.event_files import EventColumns, EventFiles, find_events
+from embsnap.formats.event_query import Stratum, count_query, read_parquet
+from embsnap.formats.event_streams import streams_of
 from embsnap.model.progress import SILENT, Progress
+from embsnap.model.vocabulary import IdType
 
 __all__ = ["CountedIds", "Cut", "Engine", "EventColumns", "Stratum", "count_ids"]
 
@@ -40,15 +44,6 @@ class Engine:
     """An existing local directory for what spills; by default a temporary one. It is left empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stratum:
-    """Only the records whose list in `column` has `value` at `index`, counted from 0."""
-
-    column: str
-    index: int
-    value: int
-
-
 def count_ids(
     uris: Sequence[str],
     columns: EventColumns,
@@ -56,17 +51,19 @@ def count_ids(
     cut: Cut | None = None,
     stratum: Stratum | None = None,
     engine: Engine | None = None,
+    options: Mapping[str, str] | None = None,
     progress: Progress = SILENT,
 ) -> CountedIds:
     """Count how often each id stands in the id columns of parquet files.
 
     Args:
-        uris: Local files, directories or globs, as for vocabularies.
+        uris: Files, directories or globs, as for vocabularies.
         columns: One or several columns of ids, or of lists of ids; their ids are counted together. With a column of
             counts its sums are taken instead of the number of records.
         cut: Which of the ids to return; all by default.
         stratum: Which of the records to count; all by default.
         engine: Memory, threads, and where to spill.
+        options: Of the stores.
         progress: Is told the records done.
 
     Returns:
@@ -74,7 +71,7 @@ def count_ids(
         whatever the order of files and records. Nulls are counted, and are no ids.
 
     Raises:
-        UsageError: `bad-uri`: not local. `bad-option`: no column is named, a file is named twice, or too little memory.
+        UsageError: `bad-uri`. `bad-option`: no column is named, a file is named twice, or too little memory.
         NotFoundError: `no-such-object`: no parquet file is there.
         IncompatibleError: `bad-vocabulary`: a column is missing, or cannot hold ids, counts or times.
             `id-type-mismatch`: columns or files hold ids of different types.
@@ -83,21 +80,52 @@ def count_ids(
     """
     engine = engine or Engine()
     _check(engine)
-    files = find_events(uris, columns, None if stratum is None else stratum.column, threads=engine.threads)
-    query = _query(files, columns, stratum)
+    name = None if stratum is None else stratum.column
+    files = find_events(uris, columns, name, options=options, threads=engine.threads)
     place = engine.spill_directory
     if place is not None and not os.path.isdir(place):
         raise UsageError(ErrorKind.BAD_OPTION, "is no directory", where="--temp-directory", found=place)
     spill = tempfile.TemporaryDirectory(prefix="embsnap-") if place is None else nullcontext(place)
     task = f"count ids of {uris[0]}"
-    with (
-        spill as directory,
-        _errors(uris),
-        _connect(engine, directory) as connection,
-        _told(connection, task, files.num_records, progress),
-    ):
-        reader = connection.sql(query).to_arrow_reader(_BATCH_ROWS)
-        return collect(reader, files, cut or Cut())
+    with spill as directory, _errors(uris), _connect(engine, directory) as connection, ExitStack() as stack:
+        if files.are_local:
+            sources = [[read_parquet(files)]] * len(columns.ids)
+            stack.enter_context(_told(connection, task, files.num_records, progress))
+        else:
+            progress.start(task, files.num_records * len(columns.ids), "records")
+            sources = _register(connection, files, columns, stratum, task, progress, stack)
+            stack.callback(progress.finish, task)
+        cut = cut or Cut()
+        # Integers alone are sorted faster when they are here, unless it matters which of them come first.
+        order_ids = not (
+            files.id_type in (IdType.INT64, IdType.UINT64) and columns.time is None and cut.max_size is None
+        )
+        query = count_query(sources, files, columns, stratum, order_ids=order_ids)
+        counted = collect(connection.sql(query).to_arrow_reader(_BATCH_ROWS), files, cut)
+    if not order_ids:
+        sort_ids(counted, threads=engine.threads)
+    return counted
+
+
+def _register(
+    connection: duckdb.DuckDBPyConnection,
+    files: EventFiles,
+    columns: EventColumns,
+    stratum: Stratum | None,
+    task: str,
+    progress: Progress,
+    stack: ExitStack,
+) -> list[list[str]]:
+    """Names by which the connection knows streams of the files, for each id column; a stream can be read once."""
+    others = [columns.count, columns.time, None if stratum is None else stratum.column]
+    sources: list[list[str]] = []
+    for number, name in enumerate(columns.ids):
+        needed = [name, *(other for other in others if other is not None)]
+        sources.append([])
+        for part, stream in enumerate(streams_of(files.objects, needed)):
+            connection.register(f"events_{number}_{part}", stack.enter_context(stream.reader(task, progress)))
+            sources[-1].append(f"events_{number}_{part}")
+    return sources
 
 
 def _check(engine: Engine) -> None:
@@ -123,47 +151,6 @@ def _connect(engine: Engine, directory: str) -> duckdb.DuckDBPyConnection:
         "lock_configuration": True,
     }
     return duckdb.connect(config=settings)
-
-
-def _query(files: EventFiles, columns: EventColumns, stratum: Stratum | None) -> str:
-    """Groups of all id columns: id, n, seen."""
-    names = ", ".join(_text(_escaped(path)) for path in files.paths)
-    source = f"read_parquet([{names}], hive_partitioning = false, union_by_name = {str(files.by_name).lower()})"
-    where = "" if stratum is None else f" WHERE {_name(stratum.column)}[{stratum.index + 1}] = {stratum.value}"
-    others = "" if columns.count is None else f", {_name(columns.count)}::HUGEINT AS n"
-    others += "" if columns.time is None else f", {_epoch(_name(columns.time), files.time_type)} AS seen"
-    selects = [
-        f"SELECT {_id(_name(name), is_list)}::{files.sql_type} AS id{others} FROM {source}{where}"
-        for name, is_list in zip(columns.ids, files.are_lists, strict=True)
-    ]
-    count = "count(*)" if columns.count is None else "CASE WHEN min(n) < 0 THEN -1 ELSE sum(n) END::BIGINT"
-    seen = "" if columns.time is None else ", max(seen) AS seen"
-    return (
-        f"SELECT id, {count} AS n{seen} FROM ({' UNION ALL '.join(selects)}) GROUP BY id ORDER BY n DESC, id NULLS LAST"
-    )
-
-
-def _id(name: str, is_list: bool) -> str:
-    return f"unnest({name})" if is_list else name
-
-
-def _epoch(name: str, time_type: str) -> str:
-    if time_type == "int64":
-        return f"{name}::BIGINT"
-    return f"epoch_ns({name})" if time_type.startswith("timestamp[ns") else f"epoch_us({name})"
-
-
-def _name(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _escaped(path: str) -> str:
-    """A path in which DuckDB sees no glob."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in path)
 
 
 @contextmanager

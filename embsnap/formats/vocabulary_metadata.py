@@ -25,9 +25,16 @@ _MAX_ROW = 2**63
 
 
 def encode_declared(declared: Declared) -> bytes:
-    """The JSON object as bytes, the same for the same values."""
+    """The JSON object as bytes, the same for the same values.
+
+    Raises:
+        ValueError: Rows are declared without `num_rows`.
+    """
     document: dict[str, Any] = {"version": _VERSION, "fingerprint": declared.fingerprint}
-    if declared.num_rows is not None:
+    if declared.num_rows is None:
+        if declared.reserved or declared.oov or declared.free:
+            raise ValueError("rows are declared reserved, free or OOV, and not how many there are")
+    else:
         document |= {
             "num_rows": declared.num_rows,
             "reserved": declared.reserved,

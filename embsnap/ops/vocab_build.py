@@ -7,7 +7,7 @@ Shape suffixes: N entities.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -18,6 +18,7 @@ from embsnap.errors import ErrorKind, IncompatibleError, UsageError
 from embsnap.formats.counted_ids import CountedIds, Cut
 from embsnap.formats.events import Engine, EventColumns, count_ids
 from embsnap.formats.vocabulary_writer import check_destination, write_vocabulary
+from embsnap.kernels.loading import kernels_loading, load_fingerprint
 from embsnap.model.progress import SILENT, Progress
 from embsnap.model.vocabulary import Declared, Vocabulary
 from embsnap.ops.vocabulary import fingerprint_of
@@ -42,6 +43,7 @@ class BuildOptions:
     num_oov: int = 0
     """Rows after those for unknown ids."""
     engine: Engine = field(default_factory=Engine)
+    storage_options: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
         """Do nothing if each number can be.
@@ -98,14 +100,14 @@ class Built:
     vocabulary: Vocabulary
     result: BuildResult
 
-    def write(self, uri: str) -> BuildResult:
-        """Write it to a file that ends in `.parquet` or `.pq`, or into an empty directory.
+    def write(self, uri: str, options: Mapping[str, str] | None = None) -> BuildResult:
+        """Write it to a file that ends in `.parquet` or `.pq`, or into an empty directory; `options` are the store's.
 
         Raises:
             RefusedError: `destination-taken`.
             StorageError: The disk is full, or the storage failed.
         """
-        return replace(self.result, uri=write_vocabulary(self.vocabulary, uri))
+        return replace(self.result, uri=write_vocabulary(self.vocabulary, uri, options=options))
 
 
 def build_vocabulary(
@@ -114,7 +116,7 @@ def build_vocabulary(
     """Count the ids of event logs, and give the most frequent ones rows.
 
     Args:
-        events: Local parquet files, directories or globs.
+        events: Parquet files, directories or globs.
         options: Which ids get a row.
         out: Where it is going to be written: refused at once if that is taken.
         progress: Is told the records counted.
@@ -123,7 +125,7 @@ def build_vocabulary(
         The vocabulary, the same for the same events in whatever files and order, with counts (and times).
 
     Raises:
-        UsageError: `bad-option`, or `bad-uri`: events that are not local.
+        UsageError: `bad-option` or `bad-uri`.
         NotFoundError: `no-such-object`: no parquet file is there.
         IncompatibleError: `bad-vocabulary`: a column does not fit, or no id is left; `id-type-mismatch`.
         RefusedError: `destination-taken`.
@@ -132,10 +134,12 @@ def build_vocabulary(
     """
     options.check()
     if out is not None:
-        check_destination(out)
+        check_destination(out, options.storage_options)
     columns = EventColumns(options.id_columns, time=options.time_column)
     cut = Cut(options.min_count, options.max_size)
-    counted = count_ids(events, columns, cut=cut, engine=options.engine, progress=progress)
+    storage = options.storage_options
+    with kernels_loading(load_fingerprint):
+        counted = count_ids(events, columns, cut=cut, engine=options.engine, options=storage, progress=progress)
     if not len(counted):
         raise _nothing_left(counted, events, options)
     vocabulary = replace(vocabulary_of(counted, options, events), uri=out or "the new vocabulary")

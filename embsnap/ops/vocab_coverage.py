@@ -80,7 +80,7 @@ def cover_events(
     def matched(ids: Sequence[str], stratum: StratifierConfig | None = None) -> _Matched:
         part = None if stratum is None else Stratum(options.discrete_column, stratum.index, stratum.value)
         columns = EventColumns(tuple(ids))
-        counted = count_ids(events, columns, stratum=part, engine=options.engine, progress=progress)
+        counted = count_ids(events, columns, stratum=part, engine=options.engine, options=storage, progress=progress)
         return _match(vocabulary, counted, events, threads)
 
     together = matched(options.id_columns)

@@ -29,7 +29,7 @@ class ExtendInputs:
     old: str
     """A vocabulary."""
     new: tuple[str, ...]
-    """Local files of ids (and counts and times), or of events."""
+    """Files of ids (and counts and times), or of events."""
     aliases: str | None = None
     id_columns: tuple[str, ...] = ()
     """If any, `new` are events, and these their columns of ids."""
@@ -39,7 +39,7 @@ class ExtendInputs:
     """Of the old vocabulary."""
     engine: Engine = field(default_factory=Engine)
     storage_options: Mapping[str, str] = field(default_factory=dict)
-    """Of the store that holds the old vocabulary and the aliases."""
+    """Of the stores."""
     destinations: tuple[str, ...] = ()
     """Where the result is going to be written: refused at once if one is taken."""
 
@@ -75,7 +75,7 @@ def extend_files(inputs: ExtendInputs, options: ExtendOptions, *, progress: Prog
 def _counted(inputs: ExtendInputs, progress: Progress) -> CountedIds:
     if inputs.id_columns:
         columns = EventColumns(inputs.id_columns, time=inputs.time_column)
-        return count_ids(inputs.new, columns, engine=inputs.engine, progress=progress)
+        return count_ids(inputs.new, columns, engine=inputs.engine, options=inputs.storage_options, progress=progress)
     if inputs.time_column is not None:
         raise UsageError(
             ErrorKind.BAD_OPTION,
@@ -84,7 +84,7 @@ def _counted(inputs: ExtendInputs, progress: Progress) -> CountedIds:
             expected="--id-column with it",
             found=inputs.time_column,
         )
-    found = find_parquet(inputs.new[0])
+    found = find_parquet(inputs.new[0], inputs.storage_options)
     first = ParquetObject(found.store, found.locations[0])
     names = {role: find_column(first, role) for role in ("id", "count", "last_seen")}
     if names["id"] is None:
@@ -96,5 +96,12 @@ def _counted(inputs: ExtendInputs, progress: Progress) -> CountedIds:
             found=", ".join(first.names),
         )
     columns = EventColumns((names["id"],), count=names["count"], time=names["last_seen"])
-    counted = count_ids(inputs.new, columns, cut=Cut(min_count=0), engine=inputs.engine, progress=progress)
+    counted = count_ids(
+        inputs.new,
+        columns,
+        cut=Cut(min_count=0),
+        engine=inputs.engine,
+        options=inputs.storage_options,
+        progress=progress,
+    )
     return replace(counted, has_counts=names["count"] is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -98,20 +99,21 @@ class Extended:
     left: Left
     result: ExtendResult
 
-    def write(self, uri: str, *, left_uri: str | None = None) -> ExtendResult:
+    def write(self, uri: str, *, left_uri: str | None = None, options: Mapping[str, str] | None = None) -> ExtendResult:
         """Write it, and before that the list of those who left, if that is wanted.
 
         Args:
             uri: A file that ends in `.parquet` or `.pq`, or an empty directory.
             left_uri: Likewise, for the columns id, row, count and reason of those who left.
+            options: Of the stores.
 
         Raises:
             RefusedError: `destination-taken`.
             StorageError: The disk is full, or the storage failed.
         """
         if left_uri is not None:
-            left_uri = write_columns(self.left.columns(), left_uri)
-        return replace(self.result, uri=write_vocabulary(self.vocabulary, uri), left_uri=left_uri)
+            left_uri = write_columns(self.left.columns(), left_uri, options=options)
+        return replace(self.result, uri=write_vocabulary(self.vocabulary, uri, options=options), left_uri=left_uri)
 
 
 def result_of(

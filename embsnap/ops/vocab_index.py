@@ -47,9 +47,15 @@ class VocabIndex:
         fingerprint: Of that vocabulary.
     """
 
-    def __init__(self, header: IndexHeader, table: IdTable, uri: str | None = None) -> None:
+    def __init__(
+        self,
+        header: IndexHeader,
+        table: IdTable,
+        uri: str | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
         """For `build` and `open`."""
-        self._header, self._table, self.uri = header, table, uri
+        self._header, self._table, self.uri, self._options = header, table, uri, options
         self.id_type, self.oov = header.id_type, header.oov
         self.vocabulary, self.fingerprint = header.vocabulary, header.fingerprint
 
@@ -80,6 +86,8 @@ class VocabIndex:
     def open(cls, uri: str, *, verify: bool = False, options: Mapping[str, str] | None = None) -> VocabIndex:
         """Map the file that `save` wrote. Only the header is read, unless `verify` asks for the checksum of all.
 
+        From an object store it is downloaded into an unnamed temporary file, which forked processes share.
+
         Raises:
             NotFoundError: `no-such-object`.
             SnapshotError: `bad-index`: it is no index, or a damaged one.
@@ -88,7 +96,7 @@ class VocabIndex:
         header, table = read_index(uri, options)
         if verify:
             check_contents(uri, header, table)
-        return cls(header, table, uri)
+        return cls(header, table, uri, options)
 
     def save(self, uri: str, *, options: Mapping[str, str] | None = None) -> VocabIndex:
         """Write the index as one file, all of it or nothing, and return it as opened from there.
@@ -147,7 +155,7 @@ class VocabIndex:
                 expected="an index in a file, which processes share",
                 hint="index = index.save(uri)",
             )
-        return _reopen, (self.uri, self.fingerprint)
+        return _reopen, (self.uri, self.fingerprint, self._options)
 
     @property
     def _name(self) -> str:
@@ -183,8 +191,8 @@ def _text(id_type: IdType, ids: Ids, index: int) -> str:
     return repr(value.decode("utf-8", "backslashreplace")) if id_type is IdType.STRING else f"0x{value.hex()}"
 
 
-def _reopen(uri: str, fingerprint: str) -> VocabIndex:
-    index = VocabIndex.open(uri)
+def _reopen(uri: str, fingerprint: str, options: Mapping[str, str] | None) -> VocabIndex:
+    index = VocabIndex.open(uri, options=options)
     if index.fingerprint != fingerprint:
         raise IncompatibleError(
             ErrorKind.VOCABULARY_MISMATCH,

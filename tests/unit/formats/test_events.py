@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError, SnapshotError, UsageError
+from embsnap.formats import counted_ids
 from embsnap.formats.counted_ids import Cut
 from embsnap.formats.event_files import EventColumns
 from embsnap.formats.events import Engine, Stratum, count_ids
 from embsnap.model.vocabulary import NEVER_SEEN, IdType
-from embsnap.testing.vocabularies import listed, parquet_bytes, put
+from embsnap.testing.vocabularies import listed
 
 UUIDS = [bytes(range(16)), bytes(range(1, 17)), bytes(range(16))]
 
@@ -57,7 +58,11 @@ def test_types(tmp_path: Path, column: pa.Array, id_type: IdType, expected: obje
     assert count_ids([uri], EventColumns(("id",))).id_type is id_type
 
 
-def test_many_files_several_columns_and_nulls_against_a_counter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("large_run", [2, 1000])
+def test_many_files_several_columns_and_nulls_against_a_counter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, large_run: int
+) -> None:
+    monkeypatch.setattr(counted_ids, "_LARGE_RUN", large_run)
     chance = random.Random(0)
     expected, num_nulls = Counter[int](), 0
     for day in range(5):
@@ -168,8 +173,6 @@ def test_what_is_refused(tmp_path: Path) -> None:
     twins = write(tmp_path / "twins.parquet", id=[1], ID=[2])
     one = EventColumns(("id",))
     bad = ErrorKind.BAD_VOCABULARY
-    put("memory://events/a.parquet", parquet_bytes({"id": [1]}))
-    assert "memory://events" in refuse(UsageError, ErrorKind.BAD_URI, ["memory://events/a.parquet"], one)
     assert "names no column" in refuse(UsageError, ErrorKind.BAD_OPTION, [numbers], EventColumns(()))
     assert "named twice" in refuse(UsageError, ErrorKind.BAD_OPTION, [numbers, str(tmp_path / "num*")], one)
     assert texts in refuse(IncompatibleError, ErrorKind.ID_TYPE_MISMATCH, [numbers, texts], one)

@@ -37,6 +37,12 @@ def test_encoded_then_decoded_is_the_same(declared: Declared) -> None:
     assert decode_declared(encode_declared(declared)) == declared
 
 
+@pytest.mark.parametrize("rows", [{"reserved": ((0, 1),)}, {"free": ((2, 3),)}, {"oov": (1, 2)}])
+def test_rows_are_declared_together_with_their_number(rows) -> None:
+    with pytest.raises(ValueError, match="not how many"):
+        encode_declared(Declared(**rows))
+
+
 def test_all_that_is_written_is_read_back(tmp_path) -> None:
     declared = Declared(num_rows=9, reserved=((0, 1),), free=((5, 9),), oov=(1, 3), provenance={"tool": "a test"})
     times = np.array([7, NEVER_SEEN], np.int64)
