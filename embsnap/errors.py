@@ -42,6 +42,7 @@ class ErrorKind(StrEnum):
     BAD_URI = "bad-uri"
     NOTHING_TO_DO = "nothing-to-do"
     MISSING_PACKAGE = "missing-package"
+    BAD_RESULT = "bad-result"
     # NotFoundError
     NO_SUCH_OBJECT = "no-such-object"
     NO_SUCH_TABLE = "no-such-table"
@@ -51,6 +52,8 @@ class ErrorKind(StrEnum):
     AMBIGUOUS_CONFIG = "ambiguous-config"
     NO_SUCH_ENTITY = "no-such-entity"
     AMBIGUOUS_COLUMN = "ambiguous-column"
+    NO_SUCH_COLUMN = "no-such-column"
+    NO_SUCH_BUCKET = "no-such-bucket"
     # SnapshotError
     NOT_A_SNAPSHOT = "not-a-snapshot"
     TORN_SNAPSHOT = "torn-snapshot"
@@ -64,6 +67,10 @@ class ErrorKind(StrEnum):
     MISSING_OBJECT = "missing-object"
     BAD_PARQUET = "bad-parquet"
     BAD_INDEX = "bad-index"
+    UNFINISHED_COPY = "unfinished-copy"
+    CHECKSUM_MISMATCH = "checksum-mismatch"
+    BAD_EXPORT = "bad-export"
+    UNREPAIRABLE = "unrepairable"
     # IncompatibleError
     SHAPE_MISMATCH = "shape-mismatch"
     DTYPE_MISMATCH = "dtype-mismatch"
@@ -80,12 +87,20 @@ class ErrorKind(StrEnum):
     NULL_IDS = "null-ids"
     BAD_ROW_MAP = "bad-row-map"
     NOT_REPRESENTABLE = "not-representable"
+    CAST_ERROR = "cast-error"
+    CONFLICTING_ENTITIES = "conflicting-entities"
+    STATE_MISMATCH = "state-mismatch"
     # StorageError
     STORAGE_FAILED = "storage-failed"
     PERMISSION_DENIED = "permission-denied"
     DISK_FULL = "disk-full"
     SHORT_READ = "short-read"
     OBJECT_TOO_LARGE = "object-too-large"
+    TIMED_OUT = "timed-out"
+    NOT_AUTHENTICATED = "not-authenticated"
+    OBJECT_REPLACED = "object-replaced"
+    CORRUPT_TRANSFER = "corrupt-transfer"
+    RANK_LOST = "rank-lost"
     # RefusedError
     DESTINATION_TAKEN = "destination-taken"
     READ_ONLY = "read-only"

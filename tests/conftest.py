@@ -10,6 +10,8 @@ import pytest
 
 from embsnap.cli.main import main
 
+pytest_plugins = ("tests.servers.gcs", "tests.servers.s3")
+
 
 @dataclass(frozen=True)
 class Run:

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from embsnap.cli.noise import hush_torch
-from embsnap.cli.options import json_option, quiet_option
+from embsnap.cli.options import json_option, quiet_option, storage_option
 from embsnap.cli.output import Write, emit, renders, table
 from embsnap.cli.progress import progress_on_stderr
 from embsnap.live.demo_values import DemoDayOne, DemoDayTwo, DemoOptions
@@ -21,7 +21,7 @@ _OPTIONS_OF_DAY = {"one": ("overwrite", "users", "posts", "events", "seed"), "tw
 
 
 @click.command("demo")
-@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
+@click.argument("directory", metavar="DIR")
 @click.option("--day", type=click.Choice(["one", "two"]), default="one", show_default=True, help="Which day to run.")
 @click.option("--overwrite", is_flag=True, help="Day one: replace an earlier demo in DIR.")
 @click.option("--users", type=int, default=_DEFAULTS.num_users, show_default=True, help="Day one: active users.")
@@ -32,6 +32,7 @@ _OPTIONS_OF_DAY = {"one": ("overwrite", "users", "posts", "events", "seed"), "tw
 @click.option("--steps", type=int, default=100, show_default=True, help="Day two: steps to train, 50 or more.")
 @json_option
 @quiet_option
+@storage_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -46,13 +47,14 @@ def command(
     steps: int,
     as_json: bool,
     quiet: bool,
+    storage_options: dict[str, str],
 ) -> int:
     """Try a warm start on two days of a made-up interaction graph.
 
     Day one makes the graph (users who favour, retweet or reply to posts; a long tail; entities that vanish and
     appear between the days) as parquet, builds vocabularies, trains a small model on a torchrec
     EmbeddingBagCollection and takes a snapshot with torchsnapshot. It leaves day two's configuration in
-    DIR/day2/warmstart.yaml.
+    DIR/day2/warmstart.yaml. DIR is a path or a URI: in gs://bucket/demo all of it lies in the bucket.
 
     Day two trains its first steps from the warm start and from a cold one, on the same batches, and shows both losses.
 
@@ -79,10 +81,14 @@ def command(
         if day == "one":
             options = DemoOptions(num_users=users, num_posts=posts, num_events=events, seed=seed)
             make_day_one = import_module("embsnap.live.demo_day_one").make_day_one
-            result = make_day_one(directory, options, overwrite=overwrite, progress=progress)
+            result = make_day_one(
+                directory, options, overwrite=overwrite, storage_options=storage_options, progress=progress
+            )
         else:
             run_day_two = import_module("embsnap.live.demo_day_two").run_day_two
-            result = run_day_two(directory, warm=warm, num_steps=steps, progress=progress)
+            result = run_day_two(
+                directory, warm=warm, num_steps=steps, storage_options=storage_options, progress=progress
+            )
     emit(result, as_json=as_json)
     return 1 if isinstance(result, DemoDayTwo) and not result.passed else 0
 

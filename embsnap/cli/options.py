@@ -1,13 +1,15 @@
 """Options that mean the same in every command that has them, as decorators.
 
 as_json: bool, quiet: bool, dry_run: bool, memory_budget: int (bytes), threads: int,
-storage_options: dict[str, str], at: str | None, row_maps: dict[str, str] (URI by table)
+storage_options: dict[str, str] (with `timeout`, if it was given), to_storage_options: dict[str, str], at: str | None,
+row_maps: dict[str, str] (URI by table)
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
@@ -15,6 +17,8 @@ from embsnap.cli.sizes import parse_size
 
 __all__ = [
     "at_option",
+    "by_table_option",
+    "check_option",
     "dry_run_option",
     "json_option",
     "memory_budget_option",
@@ -22,7 +26,11 @@ __all__ = [
     "remap_option",
     "storage_option",
     "threads_option",
+    "to_storage_option",
 ]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_TIMEOUT = "embsnap.timeout"
 
 
 class _Size(click.ParamType[int]):
@@ -54,6 +62,16 @@ def _as_dict(ctx: click.Context, param: click.Parameter, value: tuple[tuple[str,
     return dict(value)
 
 
+def _note_timeout(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
+    """Keep the timeout for the settings of the storage clients, which are looked at later."""
+    ctx.meta[_TIMEOUT] = value
+
+
+def _as_settings(ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    seconds = ctx.meta.get(_TIMEOUT)
+    return _as_dict(ctx, param, value if seconds is None else (*value, ("timeout", f"{seconds:g}")))
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress and no remarks on stderr.")
@@ -76,13 +94,48 @@ threads_option = click.option(
     help="Threads that read, transform and write.",
 )
 
-storage_option = click.option(
+_storage_option = click.option(
     "--storage-option",
     "storage_options",
     type=_KeyValue(),
     multiple=True,
-    callback=_as_dict,
+    callback=_as_settings,
     help="Setting of the storage client; may be repeated.",
+)
+
+_timeout_option = click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True, max=86_400),
+    is_eager=True,
+    expose_value=False,
+    callback=_note_timeout,
+    show_default="60",
+    help="For one request to a remote storage, with all its repetitions.",
+)
+
+
+def storage_option(command: Command) -> Command:
+    """`--storage-option` and `--timeout`, both of which end up in `storage_options`."""
+    return _storage_option(_timeout_option(command))
+
+
+to_storage_option = click.option(
+    "--to-storage-option",
+    "to_storage_options",
+    type=_KeyValue(),
+    multiple=True,
+    callback=_as_dict,
+    help="Setting of TO's storage client, which then has these and not those of --storage-option; may be repeated.",
+)
+
+check_option = click.option(
+    "--no-check",
+    "check",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Read rows without comparing whole blocks with the sidecar's checksums.",
 )
 
 at_option = click.option(
@@ -100,3 +153,16 @@ remap_option = click.option(
     metavar="TABLE=URI",
     help="Row map of a table, used instead of joining its two vocabularies; may be repeated, for other tables.",
 )
+
+
+def by_table_option(flag: str, parameter: str, description: str) -> Callable[..., Any]:
+    """An option that gives a URI for each of some tables, as `dict[str, str]` under the name `parameter`."""
+    return click.option(
+        flag,
+        parameter,
+        type=_KeyValue(),
+        multiple=True,
+        callback=_as_dict,
+        metavar="TABLE=URI",
+        help=f"{description}; may be repeated, for other tables.",
+    )

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from embsnap.errors import ErrorKind, IncompatibleError
-from embsnap.storage.uri import open_store, split_uri
+from embsnap.storage.nearest import read_object
 
 __all__ = ["read_text_object"]
 
@@ -19,9 +19,8 @@ def read_text_object(uri: str, options: Mapping[str, str] | None = None) -> byte
         NotFoundError: There is none.
         StorageError: It is too large (`object-too-large`), or the storage failed.
     """
-    root, name = split_uri(uri)
     limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
-    data = open_store(root, options).read(name, limit=limit)
+    data = read_object(uri, options, limit=limit)
     if not data:
         raise IncompatibleError(
             ErrorKind.BAD_VOCABULARY,

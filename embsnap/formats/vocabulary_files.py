@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from embsnap.errors import ErrorKind, NotFoundError, UsageError
+from embsnap.formats.copy_claim import check_finished
 from embsnap.model.findings import Finding, Severity
 from embsnap.storage.base import Store
+from embsnap.storage.nearest import hint_near
 from embsnap.storage.uri import open_store, split_uri
 
 __all__ = ["FoundFiles", "find_parquet"]
@@ -36,6 +38,7 @@ def find_parquet(uri: str, options: Mapping[str, str] | None = None) -> FoundFil
 
     Raises:
         NotFoundError: `no-such-object`: there is no such file, or no parquet file there.
+        SnapshotError: `unfinished-copy`: some of the directory's files are still missing.
         UsageError: `bad-uri`.
     """
     directory = open_store(uri, options)
@@ -48,7 +51,8 @@ def find_parquet(uri: str, options: Mapping[str, str] | None = None) -> FoundFil
     visible = [name for name in names if not any(part.startswith((".", "_")) for part in name.split("/"))]
     parquet = tuple(name for name in visible if name.endswith(_SUFFIXES))
     if not parquet:
-        raise _nothing(uri, "a directory of *.parquet or *.pq files", names)
+        raise _nothing(uri, "a directory of *.parquet or *.pq files", names, None if names else hint_near(uri, options))
+    check_finished(uri, names, parquet)
     others = [name for name in visible if not name.endswith(_SUFFIXES)]
     return FoundFiles(directory, parquet, (_others(uri, others),) if others else ())
 
@@ -71,6 +75,7 @@ def _as_glob(uri: str, options: Mapping[str, str] | None) -> FoundFiles:
     matching = tuple(name for name in names if _matches(name.split("/"), pattern.split("/")))
     if not matching:
         raise _nothing(uri, f"files that match {pattern!r} under {root}", names)
+    check_finished(uri, names, matching)
     return FoundFiles(store, matching)
 
 
@@ -85,7 +90,7 @@ def _matches(parts: list[str], patterns: list[str]) -> bool:
     return not hidden and fnmatchcase(parts[0], head) and _matches(parts[1:], rest)
 
 
-def _nothing(uri: str, expected: str, names: list[str]) -> NotFoundError:
+def _nothing(uri: str, expected: str, names: list[str], hint: str | None = None) -> NotFoundError:
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return NotFoundError(
         ErrorKind.NO_SUCH_OBJECT,
@@ -93,7 +98,7 @@ def _nothing(uri: str, expected: str, names: list[str]) -> NotFoundError:
         where=uri,
         expected=f"a parquet file, or {expected}",
         found=shown or "nothing",
-        hint="check the path; a glob in quotes takes files of any name",
+        hint=hint or "check the path; a glob in quotes takes files of any name",
     )
 
 

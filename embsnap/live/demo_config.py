@@ -1,20 +1,9 @@
-"""The demo's directory, and the configuration of each of its days.
-
-demo.json               what the demo was made with; it marks the directory as one that may be replaced
-day1/events/            parquet: user_id, relation, post_id
-day1/vocab/user, post   parquet: id, row, count
-day1/snapshot/<step>/   written by torchsnapshot
-day2/events/, vocab/    likewise, of the next day
-day2/warmstart.yaml     day two's tables, and where their rows come from
-day2/warm/              where `embsnap warmstart` is to write
-"""
+"""The claim of the demo's directory, and the configuration of each of its days."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import yaml
@@ -23,50 +12,16 @@ from embsnap.config.embedding import LargeEmbeddingsConfig
 from embsnap.config.load import parse_large_embeddings
 from embsnap.errors import ErrorKind, NotFoundError, RefusedError
 from embsnap.live.demo_data import TABLES, roomy
+from embsnap.live.demo_places import CONFIG, MARKER, DemoPlaces
 from embsnap.live.demo_values import DemoOptions
 from embsnap.model.vocabulary import Vocabulary
 
-__all__ = ["DemoPlaces", "claim", "day_config", "read_config", "read_options", "write_config"]
+__all__ = ["claim", "day_config", "read_config", "read_options", "write_config"]
 
 _SCHEMA = "embsnap.demo"
 _LEARNING_RATE = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class DemoPlaces:
-    """Where things lie under the demo's directory."""
-
-    directory: str
-
-    def events(self, day: int) -> str:
-        """Directory of a day's events."""
-        return self._join(f"day{day}", "events")
-
-    def vocabulary(self, day: int, table: str) -> str:
-        """Directory of a vocabulary."""
-        return self._join(f"day{day}", "vocab", table)
-
-    def snapshot(self, step: int) -> str:
-        """Directory of day one's snapshot."""
-        return self._join("day1", "snapshot", str(step))
-
-    @property
-    def marker(self) -> str:
-        """File that says that this is a demo."""
-        return self._join("demo.json")
-
-    @property
-    def config(self) -> str:
-        """File of day two's configuration."""
-        return self._join("day2", "warmstart.yaml")
-
-    @property
-    def warm(self) -> str:
-        """Directory of the warm start."""
-        return self._join("day2", "warm")
-
-    def _join(self, *parts: str) -> str:
-        return os.path.join(self.directory, *parts)
+_MAX_BYTES = 1 << 20
+"""Of the marker and the configuration."""
 
 
 def claim(places: DemoPlaces, options: DemoOptions, *, overwrite: bool) -> None:
@@ -80,12 +35,14 @@ def claim(places: DemoPlaces, options: DemoOptions, *, overwrite: bool) -> None:
     Raises:
         RefusedError: It holds anything else, or an earlier demo that may not be removed.
     """
-    os.makedirs(places.directory, exist_ok=True)
-    is_demo = os.path.isfile(places.marker)
+    store = places.store
+    is_demo = store.stat(MARKER) is not None
     if is_demo and overwrite:
         for day in (1, 2):
-            shutil.rmtree(os.path.join(places.directory, f"day{day}"), ignore_errors=True)
-    elif os.listdir(places.directory):
+            for found in list(store.list(f"day{day}/")):
+                store.delete(found.location)
+        store.delete(MARKER)
+    elif store.children():
         raise RefusedError(
             ErrorKind.DESTINATION_TAKEN,
             "is not empty",
@@ -94,8 +51,8 @@ def claim(places: DemoPlaces, options: DemoOptions, *, overwrite: bool) -> None:
             found="an earlier demo" if is_demo else "files of something else",
             hint="pass --overwrite to make it anew" if is_demo else "choose another directory",
         )
-    with open(places.marker, "w", encoding="utf-8") as marker:
-        json.dump({"schema": _SCHEMA, "version": 1, "options": asdict(options)}, marker, indent=2)
+    document = {"schema": _SCHEMA, "version": 1, "options": asdict(options)}
+    store.create(MARKER, json.dumps(document, indent=2).encode())
 
 
 def read_options(places: DemoPlaces) -> DemoOptions:
@@ -104,7 +61,8 @@ def read_options(places: DemoPlaces) -> DemoOptions:
     Raises:
         NotFoundError: There is no demo.
     """
-    if not os.path.isfile(places.marker) or not os.path.isfile(places.config):
+    store = places.store
+    if store.stat(MARKER) is None or store.stat(CONFIG) is None:
         raise NotFoundError(
             ErrorKind.NO_SUCH_OBJECT,
             "holds no demo",
@@ -112,8 +70,7 @@ def read_options(places: DemoPlaces) -> DemoOptions:
             expected="the directory of an earlier `embsnap demo DIR`",
             hint=f"embsnap demo {places.directory}",
         )
-    with open(places.marker, encoding="utf-8") as marker:
-        return DemoOptions(**json.load(marker)["options"])
+    return DemoOptions(**json.loads(store.read(MARKER, limit=_MAX_BYTES))["options"])
 
 
 def day_config(vocabularies: dict[str, Vocabulary], options: DemoOptions) -> LargeEmbeddingsConfig:
@@ -133,8 +90,7 @@ def write_config(places: DemoPlaces, vocabularies: dict[str, Vocabulary], option
             "vocab": places.vocabulary(1, name),
         }
         table["reserved"] = {"rows": "0:1"}
-    with open(places.config, "w", encoding="utf-8") as file:
-        file.write(_COMMENT + _to_yaml(document))
+    places.store.create(CONFIG, (_COMMENT + _to_yaml(document)).encode())
 
 
 _COMMENT = """\
@@ -164,5 +120,5 @@ def _to_yaml(document: dict[str, Any]) -> str:
 
 def read_config(places: DemoPlaces) -> LargeEmbeddingsConfig:
     """Day two's configuration."""
-    with open(places.config, encoding="utf-8") as file:
-        return parse_large_embeddings(file.read(), where=places.config, at=None, environ={})
+    text = places.store.read(CONFIG, limit=_MAX_BYTES).decode()
+    return parse_large_embeddings(text, where=places.config, at=None, environ={})

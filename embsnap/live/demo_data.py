@@ -5,9 +5,9 @@ Shape suffixes: N entities, E events, B examples of a batch.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from embsnap.live.demo_graph import RELATIONS, DayEvents
 from embsnap.model.vocabulary import IdType, Vocabulary
+from embsnap.storage.uri import open_store
 
 __all__ = [
     "TABLES",
@@ -91,30 +92,39 @@ def rows_of_day(events: DayEvents, users: Vocabulary, posts: Vocabulary) -> DayR
     return DayRows(lookup_rows(users, events.user_ids_E), events.relations_E, lookup_rows(posts, events.post_ids_E))
 
 
-def write_vocabulary(vocabulary: Vocabulary) -> None:
-    """Write it to its URI, a local directory: parquet files with the columns id, row and count."""
-    os.makedirs(vocabulary.uri)
+def write_vocabulary(vocabulary: Vocabulary, options: Mapping[str, str] | None = None) -> None:
+    """Write it to its URI, a directory: parquet files with the columns id, row and count."""
     table = pa.table({"id": vocabulary.ids, "row": vocabulary.rows_N, "count": vocabulary.counts_N})
     part_rows = -(-len(vocabulary) // _VOCABULARY_PARTS)
     for part in range(_VOCABULARY_PARTS):
-        path = os.path.join(vocabulary.uri, f"part-{part:05}.parquet")
-        pq.write_table(table.slice(part * part_rows, part_rows), path, use_dictionary=False)
+        _write_part(table.slice(part * part_rows, part_rows), part, vocabulary.uri, options, use_dictionary=False)
 
 
-def write_events(events: DayEvents, directory: str) -> None:
-    """Write the events of a day as one parquet file with the columns user_id, relation and post_id."""
-    os.makedirs(directory)
+def write_events(events: DayEvents, uri: str, options: Mapping[str, str] | None = None) -> None:
+    """Write the events of a day into a directory, as one parquet file: user_id, relation and post_id."""
     relations = pa.DictionaryArray.from_arrays(pa.array(events.relations_E, pa.int8()), pa.array(RELATIONS))
     table = pa.table({"user_id": events.user_ids_E, "relation": relations, "post_id": events.post_ids_E})
-    pq.write_table(table, os.path.join(directory, "part-00000.parquet"))
+    _write_part(table, 0, uri, options)
 
 
-def read_events(directory: str) -> DayEvents:
+def read_events(uri: str, options: Mapping[str, str] | None = None) -> DayEvents:
     """The events of a day, in order."""
-    table = pq.read_table(os.path.join(directory, "part-00000.parquet"))
+    with open_store(uri, options).open(_part(0)) as file, pq.ParquetFile(file) as parquet:
+        table = parquet.read()
     relations = pc.index_in(table["relation"].cast(pa.string()), pa.array(RELATIONS))
     return DayEvents(
         table["user_id"].to_numpy(),
         relations.to_numpy().astype(np.int64),
         table["post_id"].to_numpy(),
     )
+
+
+def _write_part(table: Any, part: int, uri: str, options: Mapping[str, str] | None, **layout: Any) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **layout)
+    with open_store(uri, options).writer(_part(part)) as writer:
+        writer.write(memoryview(sink.getvalue()))
+
+
+def _part(part: int) -> str:
+    return f"part-{part:05}.parquet"

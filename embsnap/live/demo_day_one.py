@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Mapping
 
 import numpy as np
 from torchsnapshot import Snapshot, StateDict
 
-from embsnap.live.demo_config import DemoPlaces, claim, day_config, write_config
+from embsnap.live.demo_config import claim, day_config, write_config
 from embsnap.live.demo_data import (
     TABLES,
     int64_ids,
@@ -20,6 +20,7 @@ from embsnap.live.demo_data import (
 )
 from embsnap.live.demo_graph import DayEvents, draw_day, make_graph
 from embsnap.live.demo_model import InteractionModel, fill_uniform, train
+from embsnap.live.demo_places import DemoPlaces, local_original
 from embsnap.live.demo_values import DemoDayOne, DemoOptions, DemoTable
 from embsnap.model.progress import SILENT, Progress
 from embsnap.model.vocabulary import Vocabulary
@@ -31,21 +32,27 @@ _TASK = "day one: train"
 
 
 def make_day_one(
-    directory: str, options: DemoOptions | None = None, *, overwrite: bool = False, progress: Progress = SILENT
+    directory: str,
+    options: DemoOptions | None = None,
+    *,
+    overwrite: bool = False,
+    storage_options: Mapping[str, str] | None = None,
+    progress: Progress = SILENT,
 ) -> DemoDayOne:
     """Make two days of a graph, train on the first and take a snapshot with torchsnapshot.
 
     Args:
-        directory: Local; new or empty.
+        directory: Path or URI of a new or empty directory.
         options: Sizes and seed; the same give the same files but for the snapshot's object names.
         overwrite: Whether an earlier demo in `directory` may be replaced.
+        storage_options: Of the directory's store.
         progress: Is told of the training's steps.
 
     Raises:
         RefusedError: The directory holds something else.
         StorageError: It cannot be written.
     """
-    places = DemoPlaces(os.path.abspath(directory))
+    places = DemoPlaces.at(directory, storage_options)
     with storage_errors_at(places.directory):
         return _make_day_one(places, options or DemoOptions(), overwrite, progress)
 
@@ -76,7 +83,7 @@ def _write_days(places: DemoPlaces, options: DemoOptions) -> dict[int, DayEvents
     graph = make_graph(options)
     days = {day: draw_day(graph, day) for day in (1, 2)}
     for day, events in days.items():
-        write_events(events, places.events(day))
+        write_events(events, places.events(day), places.options)
     return days
 
 
@@ -84,7 +91,7 @@ def _write_vocabularies(places: DemoPlaces, day: int, events: DayEvents) -> dict
     ids = {"user": events.user_ids_E, "post": events.post_ids_E}
     vocabularies = {table: rank_entities(ids[table], places.vocabulary(day, table)) for table in TABLES}
     for vocabulary in vocabularies.values():
-        write_vocabulary(vocabulary)
+        write_vocabulary(vocabulary, places.options)
     return vocabularies
 
 
@@ -107,7 +114,8 @@ def _train_and_save(
     finally:
         progress.finish(_TASK)
     extra = StateDict(step=len(losses), walltime=time.monotonic() - started_s)
-    Snapshot.take(places.snapshot(len(losses)), model.app_state(extra_state=extra))
+    with local_original(places.snapshot(len(losses)), places.options) as path:
+        Snapshot.take(path, model.app_state(extra_state=extra))
     return losses
 
 

@@ -5,8 +5,8 @@ Shape suffixes: N rows in hand, D embedding_dim.
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +22,10 @@ from embsnap.errors import EmbsnapError, ErrorKind, IncompatibleError, UsageErro
 from embsnap.formats.torchsnapshot.snapshot import Snapshot as OpenedSnapshot
 from embsnap.formats.torchsnapshot.snapshot import open_snapshot
 from embsnap.formats.vocabulary import read_vocabulary
-from embsnap.live.demo_config import DemoPlaces, read_config, read_options
+from embsnap.live.demo_config import read_config, read_options
 from embsnap.live.demo_data import TABLES, UNKNOWN_ROW, DayRows, int64_ids, lookup_rows, read_events, rows_of_day
 from embsnap.live.demo_model import InteractionModel, bag, fill_uniform, train
+from embsnap.live.demo_places import DemoPlaces, local_copy
 from embsnap.live.demo_values import COMPARED_STEPS, DemoDayTwo, DemoOptions, PooledCheck, TableNorm
 from embsnap.model.progress import SILENT, Progress
 from embsnap.model.vocabulary import Vocabulary
@@ -42,6 +43,7 @@ _STATE = "0/optimizer/state/"
 class _DayTwo:
     """What both starts share."""
 
+    places: DemoPlaces
     options: DemoOptions
     config: LargeEmbeddingsConfig
     old: dict[str, Vocabulary]
@@ -58,16 +60,22 @@ class _DayTwo:
 
 
 def run_day_two(
-    directory: str, *, warm: str | None = None, num_steps: int = 100, progress: Progress = SILENT
+    directory: str,
+    *,
+    warm: str | None = None,
+    num_steps: int = 100,
+    storage_options: Mapping[str, str] | None = None,
+    progress: Progress = SILENT,
 ) -> DemoDayTwo:
     """Train the first steps of day two from the warm start and from a cold one, on the same batches.
 
     Both start with the relations of day one, so that the tables alone make the difference.
 
     Args:
-        directory: Of an earlier `make_day_one`.
+        directory: Path or URI of an earlier `make_day_one`.
         warm: The snapshot that `embsnap warmstart` wrote; `day2/warm` in `directory` if None.
         num_steps: At least `COMPARED_STEPS`; fewer are run if the day has fewer batches.
+        storage_options: Of the stores of the directory and of the warm start.
         progress: Is told of the steps.
 
     Raises:
@@ -76,7 +84,7 @@ def run_day_two(
         StorageError: The directory cannot be read.
         IncompatibleError: A pooled lookup after the warm start is not the sum of day one's rows.
     """
-    places = DemoPlaces(os.path.abspath(directory))
+    places = DemoPlaces.at(directory, storage_options)
     with storage_errors_at(places.directory):
         return _run_day_two(places, warm or places.warm, num_steps, progress)
 
@@ -85,10 +93,11 @@ def _run_day_two(places: DemoPlaces, warm: str, num_steps: int, progress: Progre
     started_s = time.monotonic()
     day = _read_day_two(places, num_steps)
     warm_model, cold_model = InteractionModel(day.config), InteractionModel(day.config)
-    with_state = _restore_warm(warm_model, _open_warm(warm, places))
+    with_state = _restore_warm(warm_model, _open_warm(warm, places), places.options)
     fill_uniform(cold_model.embeddings, day.options.seed)
-    for model in (warm_model, cold_model):
-        _restore(day.old_snapshot, {"relations": model.relations})
+    with local_copy(day.old_snapshot, places.options) as path:
+        for model in (warm_model, cold_model):
+            _restore(path, {"relations": model.relations})
     pooled, norms = _check_lookup(day, warm_model), _norms(day, warm_model, cold_model)
     warm_losses = _train("warm", warm_model, day, progress)
     cold_losses = _train("cold", cold_model, day, progress)
@@ -119,32 +128,37 @@ def _read_day_two(places: DemoPlaces, num_steps: int) -> _DayTwo:
             found=num_steps,
         )
     options, config = read_options(places), read_config(places)
-    old, new = ({table: read_vocabulary(places.vocabulary(day, table)) for table in TABLES} for day in (1, 2))
-    rows = rows_of_day(read_events(places.events(2)), new["user"], new["post"])
-    return _DayTwo(options, config, old, new, rows, list(rows.slices(options.batch_size))[:num_steps])
+    old, new = (_read_vocabularies(places, day) for day in (1, 2))
+    rows = rows_of_day(read_events(places.events(2), places.options), new["user"], new["post"])
+    return _DayTwo(places, options, config, old, new, rows, list(rows.slices(options.batch_size))[:num_steps])
+
+
+def _read_vocabularies(places: DemoPlaces, day: int) -> dict[str, Vocabulary]:
+    return {table: read_vocabulary(places.vocabulary(day, table), options=places.options) for table in TABLES}
 
 
 def _open_warm(uri: str, places: DemoPlaces) -> OpenedSnapshot:
     try:
-        return open_snapshot(uri)
+        return open_snapshot(uri, options=places.options)
     except EmbsnapError as error:
         error.hint = f"embsnap warmstart {places.config} --out {uri}"
         raise
 
 
-def _restore_warm(model: InteractionModel, warm: OpenedSnapshot) -> bool:
+def _restore_warm(model: InteractionModel, warm: OpenedSnapshot, options: Mapping[str, str]) -> bool:
     """Restore the tables, and the state of their optimizers if that is what is there; tells whether it was."""
     fused = CombinedOptimizer([("fused_opt", model.tables_optimizer)])
     wanted = {f"{_STATE}{key}/{name}" for key, named in fused.state_dict()["state"].items() for name in named}
     found = {path for path in warm.manifest.entries if path.startswith(_STATE) and "/" in path[len(_STATE) :]}
     with_state = found == wanted
-    _restore(warm.uri, {"model": model.embeddings, **({"optimizer": fused} if with_state else {})})
+    with local_copy(warm.uri, options) as path:
+        _restore(path, {"model": model.embeddings, **({"optimizer": fused} if with_state else {})})
     return with_state
 
 
-def _restore(uri: str, app_state: dict[str, object]) -> None:
+def _restore(path: str, app_state: dict[str, object]) -> None:
     with override_is_batching_disabled(True):  # torchsnapshot 0.1.0 loses the errors of batched reads
-        Snapshot(uri).restore(app_state)
+        Snapshot(path).restore(app_state)
 
 
 def _train(start: str, model: InteractionModel, day: _DayTwo, progress: Progress) -> tuple[float, ...]:
@@ -199,7 +213,7 @@ def _check_lookup(day: _DayTwo, model: InteractionModel) -> PooledCheck:
 
 def _old_rows(day: _DayTwo, rows_N: NDArray[np.int64]) -> NDArray[np.float32]:
     """Rows of the post table as day one's snapshot holds them, `[N, D]`."""
-    snapshot = open_snapshot(day.old_snapshot)
+    snapshot = open_snapshot(day.old_snapshot, options=day.places.options)
     reader = snapshot.reader(snapshot.table("post").weight)
     out_ND = np.empty((len(rows_N), reader.dim), np.float32)
     reader.gather(rows_N, out_ND)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from embsnap.config.embedding import LargeEmbeddingsConfig
 from embsnap.config.load import parse_large_embeddings
 from embsnap.errors import ErrorKind, UsageError
-from embsnap.storage.uri import open_store, split_uri
+from embsnap.storage.nearest import read_object
 
 __all__ = ["MAX_CONFIG_BYTES", "read_config_text", "read_large_embeddings"]
 
@@ -24,8 +24,7 @@ def read_config_text(uri: str, *, options: Mapping[str, str] | None = None) -> s
         UsageError: It is not UTF-8.
         StorageError: It is larger than 16 MiB, or the storage failed.
     """
-    root, name = split_uri(uri if "://" in uri else os.path.realpath(uri))
-    data = open_store(root, options).read(name, limit=MAX_CONFIG_BYTES)
+    data = read_object(uri if "://" in uri else os.path.realpath(uri), options, limit=MAX_CONFIG_BYTES)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -27,6 +27,7 @@ _BASE = {
     "PyYAML": "yaml",
     "click": "click",
     "rich": "rich",
+    "gcsfs": "gcsfs",
 }
 _FBGEMM_BUILDS = ("fbgemm-gpu", "fbgemm-gpu-cpu")
 _LIVE = {
@@ -36,7 +37,8 @@ _LIVE = {
     "torchrec": "torchrec",
     "torchsnapshot": "torchsnapshot",
 }
-_STORAGE_CLIENTS = {"gcsfs": "gs://", "s3fs": "s3://", "adlfs": "abfs://"}
+_STORAGE_CLIENTS = {"s3fs": ("s3://", "s3"), "adlfs": ("az://", "azure")}
+"""Those that a part of embsnap's users needs: the URIs they are for, and the extra that brings them."""
 _OLDEST = {"torch": (2, 11), "torchrec": (1, 6)}
 _MINOR_OFFSET = 5
 """torch 2.(n + 5) goes with fbgemm-gpu and torchrec 1.n."""
@@ -277,12 +279,12 @@ def _gpus(env: Environment) -> Iterator[Line]:
 
 
 def _storage(env: Environment) -> Iterator[Line]:
-    for name, scheme in _STORAGE_CLIENTS.items():
-        subject = f"{name} ({scheme})"
+    for name, (scheme, extra) in _STORAGE_CLIENTS.items():
         if name in env.versions:
-            yield Line(Health.OK, subject, env.versions[name])
+            yield Line(Health.OK, name, f"{env.versions[name]}, for {scheme}")
         else:
-            yield Line(Health.NOTE, subject, "not installed")
+            message = f"not installed; only {scheme} needs it"
+            yield Line(Health.NOTE, name, message, f'pip install "embsnap[{extra}]"')
 
 
 def _numbers(text: str) -> tuple[int, int]:

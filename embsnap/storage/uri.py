@@ -2,22 +2,33 @@
 
     /data/run1  run1  file:///data/run1     a local directory
     memory://name  memory://name/run1       objects in this process
+    gs://bucket/run1  gcs://bucket/run1     Google Cloud Storage
+    s3://bucket/run1  az://container/run1   whatever else fsspec has a file system for
 
-A URI is a `str`; what follows `file://` is taken as it stands, without percent-decoding.
+The clients of remote storage are imported when such a URI is opened. A URI is a `str`; what follows the scheme is
+taken as it stands, without percent-decoding.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib import import_module
 
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.storage.base import Store
 from embsnap.storage.local import LocalStore
 from embsnap.storage.memory import MemoryStore
 
-__all__ = ["join_uri", "open_store", "split_uri"]
+__all__ = ["is_remote", "join_uri", "open_store", "split_uri"]
 
+_PATHS = ("", "file")
+_ALIASES = {"gcs": "gs", "s3a": "s3"}
+_LOCAL = (*_PATHS, "memory")
+_REMOTE = {"gs": ("embsnap.storage.gcs", "GcsStore"), "s3": ("embsnap.storage.s3", "S3Store")}
+_ANY_OTHER = ("embsnap.storage.fsspec_store", "FsspecStore")
+"""Module and class of the stores whose clients are imported when they are needed."""
+_EXPECTED = "a local path, file:///path, gs://bucket/path or memory://name"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
 
@@ -32,7 +43,16 @@ def open_store(uri: str, options: Mapping[str, str] | None = None) -> Store:
         UsageError: `bad-uri`: empty, of an unsupported scheme, or without a name.
     """
     scheme, rest = _parse(uri)
-    return MemoryStore(f"memory://{rest}") if scheme == "memory" else LocalStore(rest)
+    if scheme in _LOCAL:
+        return MemoryStore(f"memory://{rest}") if scheme == "memory" else LocalStore(rest)
+    module, name = _REMOTE.get(scheme, _ANY_OTHER)
+    store: Store = getattr(import_module(module), name)(f"{scheme}://{rest}", options or {})
+    return store
+
+
+def is_remote(uri: str) -> bool:
+    """Whether requests to what it names travel, so that several at a time are faster whatever the cores do."""
+    return _parse(uri)[0] not in _LOCAL
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -43,7 +63,7 @@ def split_uri(uri: str) -> tuple[str, str]:
     """
     scheme, rest = _parse(uri)
     before, slash, name = rest.rstrip("/").rpartition("/")
-    if name in ("", ".", "..") or (scheme == "memory" and not slash):
+    if name in ("", ".", "..") or (scheme not in _PATHS and not slash):
         raise _bad(uri, "names no object", "the URI of one object, such as /data/config.yaml")
     root = before or slash or "."
     return (f"{scheme}://{root}" if scheme else root), name
@@ -60,10 +80,10 @@ def _parse(uri: str) -> tuple[str, str]:
     """Scheme (empty for a bare path) and the path or name after it."""
     match = _SCHEME.fullmatch(uri)
     scheme, rest = (match[1].lower(), match[2]) if match else ("", uri)
-    if scheme not in ("", "file", "memory"):
-        raise _bad(uri, f"embsnap reads no {scheme}:// URIs", "a local path, file:///path or memory://name")
-    if not rest.strip("/" if scheme == "memory" else "") or "\0" in rest:
-        raise _bad(uri, "names nothing", "a local path, file:///path or memory://name")
+    scheme = _ALIASES.get(scheme, scheme)
+    is_path = scheme in _PATHS
+    if not rest.strip("" if is_path else "/") or "\0" in rest or (rest.startswith("/") and not is_path):
+        raise _bad(uri, "names nothing", _EXPECTED)
     if scheme == "file" and not rest.startswith("/"):
         host, _, path = rest.partition("/")
         if host != "localhost":

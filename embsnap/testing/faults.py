@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal, TypeAlias, TypeVar
+from typing import BinaryIO, Literal, TypeAlias, TypeVar, cast
 
 from embsnap.errors import ErrorKind, StorageError
 from embsnap.storage.base import Buffer, ObjectInfo, RangeRead, Store, Writer, check_location
 from embsnap.storage.local_errors import storage_error
+from embsnap.storage.range_file import RangeFile
 from embsnap.storage.wrappers import WrapperStore, WrapperWriter
 
 __all__ = ["Fault", "FaultStore", "Operation", "disk_full", "input_output_error", "raising", "short_read"]
@@ -94,6 +95,13 @@ class FaultStore(WrapperStore):
         """Nothing is mapped."""
         check_location(location, where=self.uri)
         return None
+
+    def open(self, location: str) -> BinaryIO:
+        """A file whose every read is a `read_ranges` with faults."""
+        info = self.inner.stat(location)
+        if info is None:
+            return self.inner.open(location)
+        return cast(BinaryIO, RangeFile(info.size, lambda at, view: self.read_ranges(location, [RangeRead(at, view)])))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """With faults, which are matched against the prefix."""

@@ -78,7 +78,7 @@ def test_its_examples_parse(command):
     for line in _block(command, "Examples"):
         words = line.split("#")[0].split(">")[0].split("|")[0].split()
         context = click.Context(group, info_name="embsnap")
-        _parse(group, words[1:], context)
+        _parse(group, words[words.index("embsnap") + 1 :], context)
 
 
 def _parse(command, words, parent):

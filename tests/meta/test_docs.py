@@ -33,7 +33,7 @@ def test_every_command_in_the_documents_exists(root, entries):
     assert called
 
 
-@pytest.mark.parametrize("name", ["setup", "test", "demo", "docs"])
+@pytest.mark.parametrize("name", ["setup", "test", "demo", "docs", "with-gcs"])
 def test_the_scripts_can_be_run(root, name):
     path = root / "scripts" / name
     assert path.stat().st_mode & 0o111

@@ -18,6 +18,7 @@ _BASE = {
     "PyYAML": "6.0.3",
     "click": "8.5.1",
     "rich": "15.0.0",
+    "gcsfs": "2026.10.1",
 }
 _CPU = {
     "torch": "2.13.0+cpu",
@@ -52,6 +53,13 @@ _GOOD = {
 def test_a_good_environment_has_no_bad_line(environment):
     assert diagnose(environment).healthy
     assert _bad(environment) == []
+
+
+def test_clients_of_other_storages_are_notes_that_say_what_to_install():
+    lines = {line.subject: line for line in diagnose(_environment({"s3fs": "2026.9.0"})).lines}
+    assert (lines["s3fs"].health, lines["s3fs"].remedy) == (Health.OK, "")
+    assert (lines["adlfs"].health, lines["adlfs"].remedy) == (Health.NOTE, 'pip install "embsnap[azure]"')
+    assert lines["gcsfs"].message.endswith("loads")
 
 
 def test_without_torch_is_a_note():

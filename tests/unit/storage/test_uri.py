@@ -32,8 +32,10 @@ def test_memory_stores_of_one_name_are_the_same() -> None:
 @pytest.mark.parametrize(
     ("uri", "part"),
     [
-        ("gs://bucket/run", "gs://"),
-        ("s3://bucket", "s3://"),
+        ("nosuch://bucket/run", "nosuch://"),
+        ("gs://", "names nothing"),
+        ("gs:///run", "names nothing"),
+        ("s3://", "names nothing"),
         ("", "names nothing"),
         ("memory://", "names nothing"),
         ("file://", "names nothing"),
@@ -57,6 +59,9 @@ def test_what_is_not_supported_says_so_and_what_is(uri: str, part: str) -> None:
         ("/a/b/", "/a", "b"),
         ("memory://n/f", "memory://n", "f"),
         ("memory://n/d/f", "memory://n/d", "f"),
+        ("gs://b/f", "gs://b", "f"),
+        ("gs://b/d/f/", "gs://b/d", "f"),
+        ("s3://b/d/f", "s3://b/d", "f"),
         ("file:///x/y", "file:///x", "y"),
         ("file:///x", "file:///", "x"),
     ],
@@ -66,7 +71,7 @@ def test_split(uri: str, root: str, name: str) -> None:
     assert open_store(join_uri(root, name)).uri == open_store(uri).uri
 
 
-@pytest.mark.parametrize("uri", ["/", "memory://n", "memory://n/", "a/..", "."])
+@pytest.mark.parametrize("uri", ["/", "memory://n", "memory://n/", "gs://b", "gs://b/", "s3://b", "a/..", "."])
 def test_split_wants_an_object(uri: str) -> None:
     with pytest.raises(UsageError, match="names no object") as caught:
         split_uri(uri)
@@ -81,6 +86,8 @@ def test_split_wants_an_object(uri: str) -> None:
         ("file:///", ("a",), "file:///a"),
         ("memory://x/", ("a", "b"), "memory://x/a/b"),
         ("rel", (), "rel"),
+        ("gs://b", ("d", "f"), "gs://b/d/f"),
+        ("gcs://b/d/", ("f",), "gs://b/d/f"),
     ],
 )
 def test_join(uri: str, parts: tuple[str, ...], joined: str) -> None:

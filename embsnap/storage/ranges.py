@@ -1,0 +1,107 @@
+"""Which requests to make for byte ranges that are wanted: near ones merged, long ones split. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from embsnap.storage.base import RangeRead
+
+__all__ = ["PART_BYTES", "Part", "PartFiller", "plan_parts"]
+
+PART_BYTES = 8 << 20
+"""The longest range that one request asks for."""
+_MAX_GAP_BYTES = 1 << 20
+"""More than this is never read in vain, because another request costs less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One request: the bytes `[start, end)` of the object, and the buffers that they fill.
+
+    Attributes:
+        start: Of the first piece.
+        end: Of the piece that ends last.
+        pieces: Sorted by start. They may overlap each other, and leave gaps.
+    """
+
+    start: int
+    end: int
+    pieces: tuple[RangeRead, ...]
+
+
+def plan_parts(requests: Sequence[RangeRead], part_bytes: int = PART_BYTES) -> list[Part]:
+    """The requests to make, by start.
+
+    Two ranges become one where the gap between them is smaller than what is asked for on either side, so that less
+    than twice the bytes that are asked for is read.
+
+    Args:
+        requests: In any order; empty ones are left out.
+        part_bytes: How long a part may be.
+    """
+    wanted = sorted((request for request in requests if request.buffer), key=lambda request: request.start)
+    return [part for run in _runs(wanted) for part in _split(run, part_bytes)]
+
+
+def _runs(wanted: Sequence[RangeRead]) -> Iterator[list[RangeRead]]:
+    """Ranges that are read in one go; `wanted` is sorted."""
+    run: list[RangeRead] = []
+    end = asked_bytes = 0
+    for request in wanted:
+        gap = request.start - end
+        if run and gap > 0 and not gap < min(asked_bytes, len(request.buffer), _MAX_GAP_BYTES):
+            yield run
+            run, asked_bytes = [], 0
+        new_start = max(end, request.start) if run else request.start
+        run.append(request)
+        end = max(new_start, request.start + len(request.buffer))
+        asked_bytes += end - new_start
+    if run:
+        yield run
+
+
+def _split(run: Sequence[RangeRead], part_bytes: int) -> Iterator[Part]:
+    """Cut a run every `part_bytes` bytes; a part begins and ends where a piece does."""
+    first = run[0].start
+    by_part: dict[int, list[RangeRead]] = {}
+    for request in run:
+        end = request.start + len(request.buffer)
+        for index in range((request.start - first) // part_bytes, (end - 1 - first) // part_bytes + 1):
+            start = max(request.start, first + index * part_bytes)
+            stop = min(end, first + (index + 1) * part_bytes)
+            buffer = request.buffer[start - request.start : stop - request.start]
+            by_part.setdefault(index, []).append(RangeRead(start, buffer))
+    for index in sorted(by_part):
+        pieces = by_part[index]
+        yield Part(pieces[0].start, max(piece.start + len(piece.buffer) for piece in pieces), tuple(pieces))
+
+
+class PartFiller:
+    """Distributes the bytes of one part over its buffers as they arrive.
+
+    Attributes:
+        part: What is filled.
+        position: Where in the object the next byte belongs; `part.end` when all have arrived.
+    """
+
+    def __init__(self, part: Part) -> None:
+        """Begin at the part's start."""
+        self.part = part
+        self.position = part.start
+        self._done = 0
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take the next bytes of the object, which may not go beyond the part's end."""
+        start, end = self.position, self.position + len(data)
+        view, pieces = memoryview(data), self.part.pieces
+        while self._done < len(pieces) and pieces[self._done].start + len(pieces[self._done].buffer) <= start:
+            self._done += 1
+        for index in range(self._done, len(pieces)):
+            piece = pieces[index]
+            low, high = max(start, piece.start), min(end, piece.start + len(piece.buffer))
+            if piece.start >= end:
+                break
+            if low < high:
+                piece.buffer[low - piece.start : high - piece.start] = view[low - start : high - start]
+        self.position = end
