@@ -1,0 +1,1 @@
+"""Statistics of tables: plan, scan, and what follows from it."""
