@@ -18,17 +18,29 @@ import numpy as np
 from numba import njit
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["frozen", "kernel", "primitive"]
+__all__ = ["frozen", "kernel", "primitive", "summing_kernel"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def kernel(function: F) -> F:
     """Compile `function` at its first call, release the GIL in it, and cache the result where that is possible."""
+    return _compiled(function)
+
+
+def summing_kernel(function: F) -> F:
+    """As `kernel`, and the terms of its floating-point sums may be added in another order, so that they are vectorised.
+
+    A sum over one row comes out the same wherever the row lies; NaN, infinity and signed zero keep their meaning.
+    """
+    return _compiled(function, fastmath={"reassoc", "contract"})
+
+
+def _compiled(function: F, **settings: Any) -> F:
     try:
-        return njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+        return njit(nogil=True, cache=True, **settings)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # neither the package's directory nor the user's cache directory can be written
-        return njit(nogil=True)(function)  # type: ignore[no-any-return]
+        return njit(nogil=True, **settings)(function)  # type: ignore[no-any-return]
 
 
 def primitive(function: F) -> F:

@@ -11,13 +11,18 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from embsnap.kernels.bands import band_of, bands_per_row
 from embsnap.kernels.compiler import frozen, kernel
-from embsnap.kernels.memory import copy_bytes, prefetch
+from embsnap.kernels.memory import copy_bytes, copy_from, prefetch, prefetch_at
 
-__all__ = ["gather_rows", "split_by_band"]
+__all__ = ["NO_ROWS", "UNKNOWN", "gather_bands", "gather_rows", "split_by_band"]
 
 _AHEAD = 16
 _LINE_BYTES = 64
+NO_ROWS = -1
+"""Instead of the address of a band that has no rows to copy."""
+UNKNOWN = 0
+"""Instead of the address of a band that is not known yet."""
 
 
 def gather_rows(
@@ -97,6 +102,74 @@ def _gather(
     return -1
 
 
+def gather_bands(
+    rows_N: NDArray[np.int64],
+    begin: int,
+    starts_B: NDArray[np.int64],
+    addresses_B: NDArray[np.int64],
+    row_bytes: int,
+    dst: NDArray[np.uint8],
+    dst_offset: int,
+    counts_B: NDArray[np.int64],
+) -> int:
+    """Copy row `rows_N[i]` into row i of `dst`, for each i from `begin` on, out of bands that lie anywhere in memory.
+
+    One pass over the rows, however many bands there are. The GIL is released.
+
+    Args:
+        rows_N: `int64[N]`, in any order; negative ones are passed over. The last band has all rows from its start on:
+            that none is beyond it is for the caller to see to.
+        begin: First of `rows_N` to copy.
+        starts_B: `int64[B]`, ascending from 0, as for `split_by_band`.
+        addresses_B: `int64[B]`: where the rows of each band begin in memory, `row_bytes` apart; `NO_ROWS` for a band
+            whose rows are passed over, `UNKNOWN` for one at which to stop. What lies there has to stay there.
+        row_bytes: Of one row of a band.
+        dst: C-contiguous `uint8[N, dst_row_bytes]`.
+        dst_offset: First byte within each row of `dst` that is written.
+        counts_B: `int64[B]`; the number of rows copied from each band is added.
+
+    Returns:
+        N, or the place in `rows_N` of the first row whose band is `UNKNOWN`; those before it are copied.
+    """
+    if len(dst) != len(rows_N) or not 0 <= dst_offset <= dst.shape[1] - row_bytes:
+        raise ValueError(f"{len(rows_N)} rows of {row_bytes} bytes at {dst_offset} do not fit {list(dst.shape)}")
+    places = (frozen(rows_N, np.int64), begin, frozen(starts_B, np.int64), addresses_B, row_bytes)
+    return int(_gather_bands(*places, dst.reshape(-1), dst.shape[1], dst_offset, counts_B))
+
+
+@kernel
+def _gather_bands(
+    rows_N: Any,
+    begin: int,
+    starts_B: Any,
+    addresses_B: Any,
+    row_bytes: int,
+    dst_B: Any,
+    dst_stride: int,
+    dst_offset: int,
+    counts_B: Any,
+) -> int:
+    total, per_row = len(rows_N), bands_per_row(starts_B)
+    bands = np.zeros(_AHEAD, np.int64)
+    for i in range(begin - _AHEAD, total):
+        ahead = i + _AHEAD
+        band = bands[ahead % _AHEAD]  # of row i, noted when it was ahead
+        if ahead < total and rows_N[ahead] >= 0:
+            next_band = band_of(rows_N[ahead], starts_B, per_row)
+            bands[ahead % _AHEAD] = next_band
+            address = addresses_B[next_band] + (rows_N[ahead] - starts_B[next_band]) * row_bytes
+            for line in range(0, min(row_bytes, 512), _LINE_BYTES):
+                prefetch_at(address + line)
+        if i < begin or rows_N[i] < 0 or addresses_B[band] == NO_ROWS:
+            continue
+        if addresses_B[band] == UNKNOWN:
+            return i
+        address = addresses_B[band] + (rows_N[i] - starts_B[band]) * row_bytes
+        copy_from(dst_B, i * dst_stride + dst_offset, address, row_bytes)
+        counts_B[band] += 1
+    return total
+
+
 def split_by_band(
     rows_N: NDArray[np.int64], starts_B: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -129,20 +202,12 @@ def split_by_band(
 def _count_bands(rows_N: Any, starts_B: Any, bounds: Any, bands_N: Any) -> None:
     """Find the band of each row, and the first place of each band."""
     num_bands = len(starts_B)
-    per_row = 1.0 / max(1, starts_B[min(1, num_bands - 1)])
+    per_row = bands_per_row(starts_B)
     for i in range(len(rows_N)):
         row = rows_N[i]
         if row < 0:
             continue
-        band = min(int(row * per_row), num_bands - 1)  # right where all bands are as long as the first
-        if starts_B[band] > row or (band + 1 < num_bands and starts_B[band + 1] <= row):
-            band, end = 0, num_bands
-            while end - band > 1:
-                middle = (band + end) >> 1
-                if starts_B[middle] <= row:
-                    band = middle
-                else:
-                    end = middle
+        band = band_of(row, starts_B, per_row)
         bands_N[i] = band
         bounds[band + 1] += 1
     for b in range(num_bands):

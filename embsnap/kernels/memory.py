@@ -10,7 +10,18 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["copy_bytes", "fence", "load_word", "match_line", "prefetch", "stream_line", "unowned"]
+__all__ = [
+    "copy_bytes",
+    "copy_from",
+    "fence",
+    "load_word",
+    "match_line",
+    "moved",
+    "prefetch",
+    "prefetch_at",
+    "stream_line",
+    "unowned",
+]
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
@@ -35,6 +46,19 @@ def copy_bytes(typing_context: Any, out_B: Any, out_start: Any, in_B: Any, in_st
 
 
 @intrinsic
+def copy_from(typing_context: Any, out_B: Any, out_start: Any, address: Any, num_bytes: Any) -> Any:
+    """`out_B[out_start : out_start + num_bytes]` from the memory at `address`. Nothing is checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        out_address = _address(context, builder, signature.args[0], args[0], args[1])
+        in_address = builder.inttoptr(args[2], ir.IntType(8).as_pointer())
+        cgutils.raw_memcpy(builder, out_address, in_address, args[3], 1)
+        return context.get_dummy_value()
+
+    return types.none(out_B, types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
 def load_word(typing_context: Any, in_B: Any, start: Any) -> Any:
     """The bytes `[start, start + 8)` of a uint8 array as a little-endian uint64. Nothing is checked."""
 
@@ -52,14 +76,28 @@ def prefetch(typing_context: Any, array: Any, offset_bytes: Any) -> Any:
     """Ask for the cache line `offset_bytes` bytes behind the start of `array`. A hint: any address is allowed."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        address = _address(context, builder, signature.args[0], args[0], args[1])
-        int32 = ir.IntType(32)
-        function_type = ir.FunctionType(ir.VoidType(), [address.type, int32, int32, int32])
-        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
-        builder.call(function, [address, int32(0), int32(3), int32(1)])
+        _prefetch(builder, _address(context, builder, signature.args[0], args[0], args[1]))
         return context.get_dummy_value()
 
     return types.none(array, types.int64), generate
+
+
+@intrinsic
+def prefetch_at(typing_context: Any, address: Any) -> Any:
+    """Ask for the cache line at an address. A hint: any address is allowed."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _prefetch(builder, builder.inttoptr(args[0], ir.IntType(8).as_pointer()))
+        return context.get_dummy_value()
+
+    return types.none(types.int64), generate
+
+
+def _prefetch(builder: Any, address: Any) -> None:
+    int32 = ir.IntType(32)
+    function_type = ir.FunctionType(ir.VoidType(), [address.type, int32, int32, int32])
+    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+    builder.call(function, [address, int32(0), int32(3), int32(1)])
 
 
 @intrinsic
@@ -135,3 +173,19 @@ def unowned(typing_context: Any, array: Any) -> Any:
         return view._getvalue()
 
     return array(array), generate
+
+
+@intrinsic
+def moved(typing_context: Any, array: Any, offset_bytes: Any) -> Any:
+    """An array of the same shape without an owner, that begins `offset_bytes` bytes behind it. Nothing is checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array_type = signature.args[0]
+        view = context.make_array(array_type)(context, builder, args[0])
+        address = builder.gep(builder.bitcast(view.data, ir.IntType(8).as_pointer()), [args[1]])
+        view.data = builder.bitcast(address, view.data.type)
+        view.meminfo = ir.Constant(view.meminfo.type, None)
+        view.parent = ir.Constant(view.parent.type, None)
+        return view._getvalue()
+
+    return array(array, types.int64), generate

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from embsnap.kernels.compiler import frozen, kernel
 
-__all__ = ["BLOCK_ROWS", "Moments", "RowMoments", "row_norms"]
+__all__ = ["BLOCK_ROWS", "Moments", "RowMoments", "row_norms", "widen"]
 
 BLOCK_ROWS = 65_536
 """Rows that are summed on their own before the sums are combined."""
@@ -136,20 +136,32 @@ def row_norms(rows_ND: NDArray[Any]) -> NDArray[np.float64]:
     return norms_N
 
 
+def widen(rows_ND: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers as read-only, C-contiguous float32, or float64 where they are float64; copied where need be.
+
+    Args:
+        rows_ND: `[N, D]` of float32, float64, float16, bfloat16, or uint16 (the bits of bfloat16).
+
+    Raises:
+        TypeError: They are of another type.
+    """
+    if rows_ND.dtype in (np.float32, np.float64):
+        return frozen(rows_ND, rows_ND.dtype)
+    if rows_ND.dtype == np.uint16 or rows_ND.dtype.name == "bfloat16":
+        bits = np.left_shift(np.ascontiguousarray(rows_ND).view(np.uint16), np.uint32(16), dtype=np.uint32)
+        return frozen(bits.view(np.float32), np.float32)
+    if rows_ND.dtype == np.float16:
+        return frozen(rows_ND, np.float32)
+    raise TypeError(f"rows must be floating point, found {rows_ND.dtype}")
+
+
 def _widened(rows_ND: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """The rows as read-only float32 or float64, chunk by chunk where they have to be converted."""
     if rows_ND.dtype in (np.float32, np.float64):
-        yield frozen(rows_ND, rows_ND.dtype)
+        yield widen(rows_ND)
         return
     for start in range(0, len(rows_ND), _CHUNK_ROWS):
-        chunk = rows_ND[start : start + _CHUNK_ROWS]
-        if chunk.dtype == np.uint16 or chunk.dtype.name == "bfloat16":
-            bits = np.left_shift(np.ascontiguousarray(chunk).view(np.uint16), np.uint32(16), dtype=np.uint32)
-            yield frozen(bits.view(np.float32), np.float32)
-        elif chunk.dtype == np.float16:
-            yield frozen(chunk, np.float32)
-        else:
-            raise TypeError(f"rows must be floating point, found {chunk.dtype}")
+        yield widen(rows_ND[start : start + _CHUNK_ROWS])
 
 
 @kernel

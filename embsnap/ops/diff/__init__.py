@@ -1,0 +1,1 @@
+"""Two snapshots compared: their structure, and their rows entity by entity."""

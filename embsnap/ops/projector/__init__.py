@@ -1,0 +1,1 @@
+"""A sample of tables for TensorBoard's Embedding Projector."""

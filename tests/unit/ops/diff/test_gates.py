@@ -1,0 +1,96 @@
+"""Conditions: what they may say, and what they are held against."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from embsnap.errors import ErrorKind, UsageError
+from embsnap.ops.diff.conditions import parse_condition
+
+
+def gates(days, *conditions, **options):
+    return days.diff(fail_if=conditions, **options).gates
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("cosine.p5<0.8", (None, "cosine.p5", "<", 0.8)),
+        (" user:gone_share >= 1e-3 ", ("user", "gone_share", ">=", 1e-3)),
+        ("a:b=c:born!=-2", ("a:b=c", "born", "!=", -2)),
+        ("x<y: overlap<.5", ("x<y", "overlap", "<", 0.5)),
+    ],
+)
+def test_the_grammar(text, parts):
+    found = parse_condition(text, "--fail-if")
+    assert (found.table, found.measure, found.operator, found.number) == parts
+
+
+@pytest.mark.parametrize(
+    "text", ["", "cosine.p5", "cosine.p5<", "<0.8", "cosine.p5<0.8 or 1", "f()<1", "cosine.p5<nan"]
+)
+def test_what_is_no_condition(text):
+    with pytest.raises(UsageError, match="is no condition") as raised:
+        parse_condition(text, "--fail-if")
+    assert raised.value.kind is ErrorKind.BAD_OPTION
+
+
+@pytest.mark.parametrize(("operator", "met"), [("<", 0), ("<=", 1), (">", 0), (">=", 1), ("==", 1), ("!=", 0)])
+def test_each_operator(days, operator, met):
+    (gate,) = gates(days, f"gone{operator}50")
+    assert (gate.value, gate.met, gate.table) == (50, bool(met), "user")
+
+
+def test_every_measure_has_its_value(days):
+    measures = {
+        **{"shared": 550, "born": 20, "gone": 50, "gone_share": 50 / 600, "born_share": 20 / 570},
+        **{"identical": 0, "identical_share": 0, "non_finite": 0, "zero": 0, "differing": 550, "differing_share": 1},
+    }
+    found = gates(days, *(f"{name}<0" for name in measures), bit_exact=True)
+    assert {gate.condition[:-2]: gate.value for gate in found} == measures
+
+
+def test_figures_of_distributions(days):
+    names = ["cosine.p2_5", "cosine.p0", "relative_l2.mean", "procrustes.distance.max", "procrustes.residual"]
+    result = days.diff(fail_if=[f"{name}>99" for name in names], procrustes=True)
+    table = result.tables[0]
+    assert [gate.value for gate in result.gates] == [
+        *(table.drift.cosine.percentiles["p2_5"], table.drift.cosine.min, table.drift.relative_l2.mean),
+        *(table.procrustes.drift.distance.max, table.procrustes.residual),
+    ]
+    assert not any(gate.met for gate in result.gates)
+
+
+def test_a_gate_of_one_table_is_about_that_one_alone(days):
+    (gate,) = gates(days, "user:cosine.p5>0.5")
+    assert gate.met
+    (gate,) = gates(days, "usr:cosine.p5>0.5")
+    assert (gate.table, gate.value, gate.met) == ("usr", None, True)
+
+
+def test_a_gate_without_a_value_is_met(write_days):
+    nans = np.full((2, 2), np.nan, np.float32)
+    (gate,) = gates(write_days(nans, nans, np.arange(2), np.arange(2)), "cosine.p5<0.1")
+    assert (gate.value, gate.met) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("cosin.p5<1", "did you mean cosine"),
+        ("cosine.p101<1", "names no measure"),
+        ("cosine<1", "names no measure"),
+        ("overlap<1", "--neighbors"),
+        ("procrustes.residual<1", "--procrustes"),
+        ("differing>0", "--bit-exact"),
+    ],
+)
+def test_measures_that_there_are_none_of(days, condition, said):
+    with pytest.raises(UsageError, match=said):
+        gates(days, condition)
+
+
+def test_thresholds_are_about_figures_of_rows(days):
+    with pytest.raises(UsageError, match="names no measure"):
+        days.diff(thresholds=["cosine.p5<1"])
