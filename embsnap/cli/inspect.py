@@ -7,6 +7,7 @@ import click
 from embsnap.cli.options import json_option, storage_option
 from embsnap.cli.output import Write, emit, format_bytes, renders, table, write_findings
 from embsnap.model.inspection import EntryGroup, InspectedTable, Origin, RunInspection, SnapshotInspection
+from embsnap.model.migration import LineageResult
 
 __all__ = ["command"]
 
@@ -17,9 +18,12 @@ _PIECE_HEADERS = ("table", "rank", "offsets", "sizes", "bytes from", "to", "obje
 @click.command("inspect")
 @click.argument("uri")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--lineage", "show_lineage", is_flag=True, help="Show what the snapshot was made from, and how.")
 @json_option
 @storage_option
-def command(uri: str, names: tuple[str, ...], as_json: bool, storage_options: dict[str, str]) -> int:
+def command(
+    uri: str, names: tuple[str, ...], show_lineage: bool, as_json: bool, storage_options: dict[str, str]
+) -> int:
     """Show what is in the snapshot at URI: tables, optimizer state, other entries, origin, findings.
 
     URI is the directory of a snapshot, or RUN@latest or RUN@STEP for one step of a run; the directory of a run shows
@@ -30,6 +34,7 @@ def command(uri: str, names: tuple[str, ...], as_json: bool, storage_options: di
     Examples:
       embsnap inspect /data/run7/12000
       embsnap inspect /data/run7@latest user post --json
+      embsnap inspect runs/migrated --lineage
 
     \b
     Exit codes:
@@ -39,10 +44,23 @@ def command(uri: str, names: tuple[str, ...], as_json: bool, storage_options: di
       4  not a committed, readable snapshot
       6  the storage failed
     """
+    if show_lineage:
+        from embsnap.ops.lineage import lineage
+
+        emit(lineage(uri, storage_options), as_json=as_json)
+        return 0
     from embsnap.ops.inspect import InspectOptions, inspect
 
     emit(inspect(uri, InspectOptions(names=names, storage_options=storage_options)), as_json=as_json)
     return 0
+
+
+@renders(LineageResult)
+def _render_lineage(found: LineageResult, write: Write) -> None:
+    for ancestor in found.chain:
+        made = f", by {ancestor.command}" if ancestor.command else ""
+        steps = f": {', '.join(ancestor.steps)}" if ancestor.steps else ""
+        write(f"{'  ' * ancestor.generation}{ancestor.uri} ({ancestor.metadata_sha256[:12]}){made}{steps}")
 
 
 @renders(RunInspection)

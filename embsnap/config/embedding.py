@@ -13,11 +13,12 @@ from embsnap.config.base import BaseConfig
 from embsnap.config.initializer import InitializerConfig, UniformInit
 from embsnap.config.numbers import AnyInt, Count, Index, NonNegativeFloat
 from embsnap.config.optimizer import LearningRate, OptimizerConfig, SgdConfig
-from embsnap.config.policies import DataType, Mode, OptimizerStatePolicy, Pooling, ReservedPolicy
+from embsnap.config.policies import ColumnStateRule, DataType, Mode, OptimizerStatePolicy, Pooling, ReservedPolicy
 from embsnap.config.rows import ReservedRowsConfig, VocabColumns
 from embsnap.errors import ErrorKind, NotFoundError
 
 __all__ = [
+    "ColumnStateRule",
     "DataType",
     "EmbeddingBagConfig",
     "EmbeddingOptimizerConfig",
@@ -99,6 +100,8 @@ class EmbeddingBagConfig(BaseConfig):
     """What fills new rows; absent: uniform over ±1/√num_embeddings with seed 0."""
     optimizer_state: OptimizerStatePolicy = OptimizerStatePolicy.CARRY
     """Whether optimizer state follows the rows or starts anew."""
+    column_state: ColumnStateRule = ColumnStateRule.MEAN
+    """What row-wise optimizer state is made of, where each column shard of the old table kept its own."""
     reserved: ReservedRowsConfig | None = None
     """Rows that belong to no entity."""
     vocab_columns: VocabColumns | None = None

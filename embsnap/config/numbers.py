@@ -37,7 +37,8 @@ def _integer(value: object) -> object:
 
 
 AnyInt = Annotated[int, BeforeValidator(_integer)]
-Count = Annotated[int, Field(gt=0), BeforeValidator(_integer)]
+Count = Annotated[int, Field(gt=0, lt=2**48), BeforeValidator(_integer)]
+"""Of rows, columns, entities: below what no machine holds, so that bytes of one column fit into 64 bits."""
 Index = Annotated[int, Field(ge=0), BeforeValidator(_integer)]
 Seed = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_integer)]
 AnyFloat = Annotated[float, BeforeValidator(_no_truth)]

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from embsnap.model.dtypes import DTYPES, DType
 
-__all__ = ["DataType", "Mode", "OptimizerStatePolicy", "Pooling", "ReservedPolicy"]
+__all__ = ["ColumnStateRule", "DataType", "Mode", "OptimizerStatePolicy", "Pooling", "ReservedPolicy"]
 
 
 class DataType(StrEnum):
@@ -47,6 +47,17 @@ class OptimizerStatePolicy(StrEnum):
     """It follows the rows."""
     RESET = "reset"
     """It starts anew: nothing of it is written."""
+    REFUSE = "refuse"
+    """It follows the rows exactly, or the warm start is refused: as where the snapshot has none."""
+
+
+class ColumnStateRule(StrEnum):
+    """What one value per row is made of, where each column shard of the old table kept its own."""
+
+    MEAN = "mean"
+    """Their mean, weighted by how many columns each had: what one shard of all the columns would have kept."""
+    FIRST = "first"
+    """That of the first column shard."""
 
 
 class ReservedPolicy(StrEnum):

@@ -1,0 +1,1 @@
+"""Exporting tables into files that other systems read."""

@@ -1,0 +1,1 @@
+"""Importing tables from files that other systems wrote."""

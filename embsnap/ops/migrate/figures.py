@@ -1,0 +1,146 @@
+"""What a plan costs, and what is reported of it."""
+
+from __future__ import annotations
+
+from math import prod
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embsnap.formats.torchsnapshot.assembly import PlacedArray
+from embsnap.model.findings import Finding, Severity
+from embsnap.model.manifest import ContainerEntry
+from embsnap.model.migration import CastReport, MigratedTable, MigrationResult, UndoneStep
+from embsnap.model.table import Sharding
+from embsnap.ops.migrate.draft import TableDraft
+from embsnap.ops.migrate.nodes import RowNode
+from embsnap.ops.migrate.output import state_path
+from embsnap.ops.migrate.steps import describe
+
+if TYPE_CHECKING:
+    from embsnap.ops.migrate.plan import MigrationPlan
+
+__all__ = ["bytes_read", "estimate", "report"]
+
+_WRITE_BYTES_PER_S = 1e9
+_SAMPLES = 4
+_TRACE_ROWS = 1 << 20
+_ENTITY_BYTES = 40
+"""Most that an entity takes while vocabularies are joined."""
+
+
+def bytes_read(node: RowNode) -> int:
+    """Bytes of stored rows that all rows of a node are made of."""
+    total = 0
+    for start in range(0, node.num_rows, _TRACE_ROWS):
+        rows_N = np.arange(start, min(start + _TRACE_ROWS, node.num_rows))
+        total += sum(int((found_N >= 0).sum()) * leaf.row_bytes for leaf, found_N in node.leaves(rows_N))
+    return total
+
+
+def estimate(plan: MigrationPlan) -> float:
+    """Seconds that applying should take: a few blocks of each table are read, and the rest is reckoned from them."""
+    seconds = 0.0
+    for table in plan.changed():
+        for node in (table.rows, *(state.rows for state in table.state)):
+            seconds += _reading_seconds(node, plan.budget.block_bytes)
+    return seconds / plan.options.threads + _num_bytes_to_write(plan) / _WRITE_BYTES_PER_S
+
+
+def _reading_seconds(node: RowNode, block_bytes: int) -> float:
+    num_rows = max(1, min(node.num_rows, block_bytes // max(1, node.row_bytes)))
+    starts = sorted({int(at) for at in np.linspace(0, max(0, node.num_rows - num_rows), _SAMPLES)})
+    if not node.num_rows:
+        return 0.0
+    rows_ND = np.empty((num_rows, node.dim), node.dtype)
+    began = perf_counter()
+    for start in starts:
+        node.read(start, start + num_rows, rows_ND)
+    return (perf_counter() - began) * node.num_rows / (num_rows * len(starts))
+
+
+def _num_bytes_to_write(plan: MigrationPlan) -> int:
+    return sum(map(_num_bytes, plan.arrays())) + plan.num_kept_bytes
+
+
+def _num_bytes(placed: PlacedArray) -> int:
+    return prod(placed.array.shape) * placed.array.dtype.itemsize
+
+
+def _peak_memory(plan: MigrationPlan) -> int:
+    maps = sum(table.rows.num_rows * 8 for table in plan.changed())
+    return maps + _ENTITY_BYTES * sum(map(_num_entities, plan.changed())) + plan.budget.row_bytes
+
+
+def _num_entities(table: TableDraft) -> int:
+    """By the fingerprint, `v1:<id type>:<N>:<digits>`; 0 where nobody has read the vocabulary."""
+    parts = (table.entities.fingerprint or "").split(":") if table.entities is not None else []
+    return int(parts[2]) if len(parts) == 4 and parts[2].isdecimal() else 0
+
+
+def report(plan: MigrationPlan, estimated_s: float, *, applied: bool = False) -> MigrationResult:
+    """What is said of a plan, before or after it was applied."""
+    source_tables = plan.draft.source.index.names
+    weights = {table.origin.weight.path for table in plan.draft.tables.values()}
+    to_read = sum(
+        bytes_read(node) for table in plan.changed() for node in (table.rows, *(state.rows for state in table.state))
+    )
+    kinds = [next(iter(describe(step))) for step in plan.steps]
+    undo = tuple(
+        UndoneStep(kind, (), found) if isinstance(found, str) else UndoneStep(kind, tuple(found), None)
+        for kind, found in zip(kinds, plan.undos, strict=True)
+    )
+    return MigrationResult(
+        source=plan.draft.source.uri,
+        destination=None,
+        applied=applied,
+        tables=tuple(_table(table, applied=applied) for table in plan.draft.tables.values()),
+        dropped=tuple(name for path, name in source_tables.items() if path not in weights),
+        world_size=plan.draft.world_size,
+        num_kept_entries=sum(not isinstance(entry, ContainerEntry) for entry in plan.kept.values()),
+        plan_digest=plan.digest,
+        num_bytes_to_read=to_read + plan.num_kept_bytes + plan.context.num_planning_bytes,
+        num_bytes_to_write=_num_bytes_to_write(plan),
+        num_bytes_resumed=0,
+        peak_memory_bytes=_peak_memory(plan),
+        estimated_s=estimated_s,
+        planning_seconds=plan.seconds,
+        seconds=plan.seconds,
+        undo=undo,
+        findings=plan.findings,
+        num_unchecked_rows=sum(each.num_unchecked_rows for each in plan.context.parents) if applied else None,
+    )
+
+
+def _table(table: TableDraft, *, applied: bool) -> MigratedTable:
+    casts = tuple(
+        CastReport(to, errors.num_values, errors.num_overflows, errors.largest_error, errors.rms_error)
+        for to, errors in (table.casts if applied else ())
+    )
+    states = [prod(state.shape) * state.dtype.itemsize for state in table.state]
+    return MigratedTable(
+        name=table.name,
+        path=table.weight_path,
+        num_embeddings=table.rows.num_rows,
+        embedding_dim=table.rows.dim,
+        dtype=table.dtype.name,
+        copied=not table.is_changed,
+        counts=dict(table.counts),
+        optimizer_state=tuple(state_path(table, state) if table.is_changed else state.path for state in table.state),
+        vocabulary=None if table.entities is None else table.entities.uri,
+        num_bytes=table.rows.num_rows * table.rows.row_bytes + sum(states),
+        casts=casts,
+        repaired_rows=sum(tally.num_rows for tally in table.tallies) if table.tallies and applied else None,
+        figures=dict(table.figures),
+        findings=(*table.findings, *_of_placing(table)),
+    )
+
+
+def _of_placing(table: TableDraft) -> tuple[Finding, ...]:
+    """A grid cannot be written: its rows are, or its columns."""
+    if not table.is_changed or table.origin.sharding is not Sharding.GRID:
+        return ()
+    message = f"was cut by rows and columns, and is written {table.placement.kind.value}"
+    remedy = "nothing is lost: whoever restores it places it anew; `shard` chooses another placing"
+    return (Finding(Severity.NOTE, "grid-regrouped", f"table {table.name}", message, remedy),)

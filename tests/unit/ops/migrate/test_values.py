@@ -1,0 +1,197 @@
+"""Steps that compute: casts, widths, repairs, limits, functions, newest of several."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import embsnap
+from embsnap.errors import ErrorKind, IncompatibleError, UsageError
+from embsnap.formats.vocabulary_writer import write_vocabulary
+from embsnap.ops.migrate.nodes import StoredRows
+from embsnap.ops.migrate.plan import MigrationOptions
+from embsnap.ops.migrate.transforms import Cast
+from embsnap.testing.tables import read_array, write_arrays
+from embsnap.testing.vocabularies import make_vocabulary
+
+RNG = np.random.default_rng(0)
+ROWS = RNG.normal(size=(70_000, 6)).astype(np.float32)
+
+
+@pytest.fixture
+def root(request: pytest.FixtureRequest) -> str:
+    return f"memory://values/{request.node.name}"
+
+
+@pytest.fixture
+def begun(root: str):
+    write_arrays(f"{root}/source", {"user": ROWS}, {"optimizer/state/o.ebc.embedding_bags.user.weight/exp_avg": ROWS})
+    return embsnap.migration(f"{root}/source")
+
+
+def test_fused_8_bit_rows_are_those_of_torch_and_come_back(begun, root: str) -> None:
+    torch = pytest.importorskip("torch")
+    result = begun.cast("user", "int8").write(f"{root}/out")
+    found = read_array(f"{root}/out", "user")
+    expected = torch.ops.quantized.embedding_bag_byte_prepack(torch.from_numpy(ROWS)).numpy()
+    assert (found != expected).any(axis=1).mean() < 1e-3  # a value between two steps may round either way
+    unpacked = torch.ops.quantized.embedding_bag_byte_unpack(torch.from_numpy(found)).numpy()
+    embsnap.migration(f"{root}/out").cast("user", "fp32").write(f"{root}/back")
+    np.testing.assert_allclose(read_array(f"{root}/back", "user"), unpacked, rtol=1e-6, atol=1e-6)
+    [cast] = result.tables[0].casts
+    assert cast.largest_error == pytest.approx(np.abs(unpacked - ROWS).max(), rel=1e-4)
+    assert cast.rms_error == pytest.approx(np.sqrt(np.square(unpacked - ROWS).mean()), rel=1e-3)
+
+
+def test_a_cast_beyond_its_bound_writes_nothing(begun, root: str) -> None:
+    with pytest.raises(IncompatibleError, match=r"table user, row \d+, column \d: casting to float16") as caught:
+        begun.cast("user", "fp16", max_error=1e-6).write(f"{root}/out")
+    assert caught.value.kind is ErrorKind.CAST_ERROR
+    begun.cast("user", "fp16", max_error=1e-2).write(f"{root}/out")
+
+
+def test_overflow_is_refused_or_cut(root: str) -> None:
+    rows = np.array([[1, 1e6, np.nan], [-1e30, np.inf, 2]], np.float32)
+    write_arrays(f"{root}/source", {"user": rows})
+    begun = embsnap.migration(f"{root}/source")
+    with pytest.raises(IncompatibleError, match="2 finite values of one block do not fit float16") as caught:
+        begun.cast("user", "fp16").write(f"{root}/out")
+    assert caught.value.kind is ErrorKind.CAST_OVERFLOW
+    result = begun.cast("user", "fp16", saturate=True).write(f"{root}/out")
+    expected = np.array([[1, 65504, np.nan], [-65504, np.inf, 2]], np.float16)
+    np.testing.assert_array_equal(read_array(f"{root}/out", "user"), expected)
+    assert result.tables[0].casts[0].num_overflows == 2
+
+
+def test_projection_by_pca(begun, root: str) -> None:
+    result = begun.dim("user", 2, by="pca", center=True).write(f"{root}/out")
+    centred = ROWS.astype(np.float64) - ROWS.mean(axis=0, dtype=np.float64)
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(ROWS))
+    expected = centred @ vectors[:, ::-1][:, :2]
+    found = read_array(f"{root}/out", "user")
+    signs = np.sign((expected * found).sum(axis=0))
+    np.testing.assert_allclose(found, expected * signs, atol=1e-5)
+    explained = values[::-1][:2].sum() / values.sum()
+    assert result.tables[0].figures["explained_variance"] == pytest.approx(explained)
+    state = read_array(f"{root}/out", "optimizer/state/o.ebc.embedding_bags.user.weight/exp_avg")
+    assert state.shape == (len(ROWS), 2)
+    assert not state.any()
+
+
+def test_projection_by_a_given_matrix(begun, root: str, tmp_path) -> None:
+    matrix = RNG.normal(size=(6, 9))
+    np.save(tmp_path / "matrix.npy", matrix)
+    begun.dim("user", 9, by="matrix", matrix=str(tmp_path / "matrix.npy")).write(f"{root}/out")
+    np.testing.assert_allclose(
+        read_array(f"{root}/out", "user"), ROWS.astype(np.float64) @ matrix, rtol=1e-4, atol=1e-5
+    )
+    np.save(tmp_path / "wrong.npy", matrix.T)
+    with pytest.raises(IncompatibleError, match="the matrix does not fit"):
+        begun.dim("user", 9, by="matrix", matrix=str(tmp_path / "wrong.npy")).plan()
+
+
+def test_broken_rows_are_replaced(root: str) -> None:
+    rows, donor = ROWS[:50].copy(), ROWS[100:150].copy()
+    rows[3, 1], rows[7, 0], rows[9] = np.nan, np.inf, 1e6
+    donor[7, 2] = np.nan
+    momentum = np.arange(50, dtype=np.float32)
+    momentum[4] = np.nan
+    state = "optimizer/state/o.ebc.embedding_bags.user.weight/user.momentum1"
+    write_arrays(f"{root}/source", {"user": rows}, {state: momentum})
+    write_arrays(f"{root}/donor", {"user": donor})
+    begun = embsnap.migration(f"{root}/source")
+    result = begun.repair("user", max_norm=1e3, donor=f"{root}/donor", initializer="zeros").write(f"{root}/out")
+    expected = rows.copy()
+    expected[[3, 9]], expected[7] = donor[[3, 9]], 0
+    np.testing.assert_array_equal(read_array(f"{root}/out", "user"), expected)
+    assert read_array(f"{root}/out", state)[4] == 0
+    assert result.tables[0].repaired_rows == 3
+
+
+def test_norms(begun, root: str) -> None:
+    begun.normalize("user", norm=2.0).copy("user", "short").normalize("short", max_norm=1.0).write(f"{root}/out")
+    np.testing.assert_allclose(np.linalg.norm(read_array(f"{root}/out", "user"), axis=1), 2, rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(read_array(f"{root}/out", "short"), axis=1), 1, rtol=1e-6)
+
+
+def test_a_function_of_ones_own(begun, root: str) -> None:
+    def halves(rows_N, rows_ND):
+        return (rows_ND[:, :3] * 0.5 + rows_N[:, None]).astype(np.float64)
+
+    stripped = begun.optimizer_state("drop")
+    stripped.map_rows("user", halves, dim=3, dtype="float64").write(f"{root}/out")
+    expected = (ROWS[:, :3] * 0.5 + np.arange(len(ROWS))[:, None]).astype(np.float64)
+    np.testing.assert_array_equal(read_array(f"{root}/out", "user"), expected)
+    with pytest.raises(IncompatibleError, match="custom step halves: the function returned other rows"):
+        stripped.map_rows("user", halves, dim=3).write(f"{root}/other")
+    with pytest.raises(IncompatibleError, match="optimizer state would not fit"):
+        begun.map_rows("user", halves, dim=3, dtype="float64").plan()
+
+
+def test_the_digest_tells_functions_apart(begun) -> None:
+    def scaled(factor):
+        return lambda rows_N, rows_ND: rows_ND * np.float32(factor)
+
+    digests = [begun.map_rows("user", scaled(factor), name="scale").plan().digest for factor in (2, 3, 2)]
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_the_newest_of_several(root: str) -> None:
+    write_arrays(f"{root}/source", {"a": ROWS[:3], "b": ROWS[3:6]})
+    begun = embsnap.migration(f"{root}/source")
+    for name, ids, seen in (("a", [1, 2, 3], [5, 9, 5]), ("b", [3, 2, 4], [7, 8, 1])):
+        vocabulary = make_vocabulary(ids)
+        object.__setattr__(vocabulary, "last_seen_N", np.array(seen))
+        write_vocabulary(vocabulary, f"{root}/{name}.parquet")
+        begun = begun.vocab(name, f"{root}/{name}.parquet")
+    result = begun.merge(["a", "b"], "b", conflict="newest").write(f"{root}/out")
+    np.testing.assert_array_equal(read_array(f"{root}/out", "b"), ROWS[[0, 1, 3, 5]])
+    assert result.tables[0].counts == {"carried": 2, "merged": 2, "unoccupied": 0}
+    with pytest.raises(IncompatibleError, match="2 entities are in several") as caught:
+        begun.merge(["a", "b"], "b").plan()
+    assert caught.value.kind is ErrorKind.CONFLICTING_ENTITIES
+
+
+def test_each_needed_byte_is_read_once(begun, root: str) -> None:
+    """However long the chain: the nodes over the stored rows are read block by block."""
+    seen = []
+    original = StoredRows.read
+
+    def counting(self, start, end, out_ND):
+        seen.append((self.reader.array.path, start, end))
+        original(self, start, end, out_ND)
+
+    chain = begun.rename({"user": "member"}).cast("member", "fp16").normalize("member", max_norm=1.0)
+    plan = chain.dim("member", 4, by="truncate").plan()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StoredRows, "read", counting)
+        plan.apply(f"{root}/out")
+    for path in {path for path, _, _ in seen}:
+        ranges = sorted((start, end) for found, start, end in seen if found == path)
+        assert ranges[0][0] == 0
+        assert ranges[-1][1] == len(ROWS)
+        assert all(before[1] == after[0] for before, after in itertools.pairwise(ranges))
+
+
+def test_parameters_are_checked_at_once(begun) -> None:
+    with pytest.raises(UsageError, match=r"step 1 \(cast\): cast.to: expected 'fp64', .* \(found 'fp61'\)"):
+        begun.cast("user", "fp61")
+    with pytest.raises(UsageError, match="did you mean initializer"):
+        begun.revocab("user", "v", initialiser="zeros")
+
+
+def test_only_some_tables(root: str) -> None:
+    write_arrays(f"{root}/source", {"a": ROWS[:3], "b": ROWS[3:6]})
+    begun = embsnap.migration(f"{root}/source", options=MigrationOptions(tables=("a",)))
+    result = begun.cast(["a", "b"], "fp16").rename({"a": "c", "b": "d"}).normalize("c", high=0.1).write(f"{root}/out")
+    assert [(table.name, table.dtype) for table in result.tables] == [("c", "float16"), ("b", "float32")]
+
+
+def test_a_cast_is_a_function_of_the_row_alone() -> None:
+    cast = Cast("t", 6, np.dtype(np.float16), None, False)
+    whole = np.empty((100, 6), np.float16)
+    cast.apply(np.arange(100), ROWS[:100], whole)
+    assert cast.errors.num_values == 600
+    np.testing.assert_array_equal(whole, ROWS[:100].astype(np.float16))
