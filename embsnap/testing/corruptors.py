@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["edit_entry", "edit_metadata", "object_of", "truncate"]
+__all__ = ["edit_entry", "edit_metadata", "flip_bit", "object_of", "truncate"]
 
 _METADATA = ".snapshot_metadata"
 
@@ -30,6 +30,15 @@ def object_of(root: Path, path: str) -> Path:
     pieces = entry.get("shards") or entry.get("chunks")
     location: str = (pieces[0]["tensor"] if pieces else entry)["location"]
     return root / location
+
+
+def flip_bit(file: Path, at: int, bit: int = 0) -> None:
+    """Flip one bit of the byte number `at` of a file."""
+    with file.open("r+b") as opened:
+        opened.seek(at)
+        (value,) = opened.read(1)
+        opened.seek(at)
+        opened.write(bytes([value ^ 1 << bit]))
 
 
 def truncate(file: Path, num_bytes: int) -> None:

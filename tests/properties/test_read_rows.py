@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embsnap.formats.dtypes import from_numpy, to_numpy
-from embsnap.formats.torchsnapshot import scattered, sources
+from embsnap.formats.torchsnapshot import scattered, sources, staging
 from embsnap.formats.torchsnapshot.rows import ArrayReader
 from embsnap.model.dtypes import DTYPES
 from embsnap.model.table import Piece, StoredArray
@@ -92,11 +92,9 @@ def test_blocks_of_any_size_make_the_whole(cut, budget_bytes, maps):
 
 
 @pytest.mark.parametrize("scratch_bytes", [1, 40, 1 << 20])
-@pytest.mark.parametrize("hole_bytes", [0, 30, 1 << 20])
-def test_the_size_of_requests_changes_nothing(monkeypatch, scratch_bytes, hole_bytes):
+def test_the_size_of_requests_changes_nothing(monkeypatch, scratch_bytes):
     monkeypatch.setattr(scattered, "_SCRATCH_BYTES", scratch_bytes)
     monkeypatch.setattr(sources, "_SCRATCH_BYTES", scratch_bytes)
-    monkeypatch.setattr(scattered, "_MAX_HOLE_BYTES", hole_bytes)
 
     @settings(max_examples=30)
     @given(cut_arrays(), st.data())
@@ -112,3 +110,47 @@ def test_the_size_of_requests_changes_nothing(monkeypatch, scratch_bytes, hole_b
         assert same(whole_ND, array)
 
     check()
+
+
+@pytest.mark.parametrize("band_bytes", [1, 50, 1 << 20])
+@pytest.mark.parametrize("few_requests", [0, 1000])
+@pytest.mark.parametrize("part_bytes", [1, 1 << 20])
+def test_staged_rows_are_the_same_rows(monkeypatch, band_bytes, few_requests, part_bytes):
+    monkeypatch.setattr(staging, "_BAND_BYTES", band_bytes)
+    monkeypatch.setattr(staging, "_FEW_REQUESTS", few_requests)
+    monkeypatch.setattr(staging, "_PART_BYTES", part_bytes)
+
+    @settings(max_examples=30)
+    @given(cut_arrays(), st.data())
+    def check(cut, data):
+        array, boxes = cut
+        reader = stored(array, boxes, padding=1, maps=False)
+        rows_V = np.array(data.draw(st.lists(st.integers(-2, len(array) - 1), max_size=40)), np.int64)
+        others_N = np.array(data.draw(st.lists(st.integers(0, len(array) - 1), max_size=5)), np.int64)
+        reader.stage([rows_V, others_N])
+        asked_N = np.concatenate([others_N, rows_V])
+        rows_ND = np.zeros((len(asked_N), array.shape[1]), array.dtype)
+        expected = np.where((asked_N >= 0)[:, None], array[np.maximum(asked_N, 0)], rows_ND)
+        reader.gather(asked_N, rows_ND)
+        assert same(rows_ND, expected.astype(array.dtype))
+
+    check()
+
+
+@given(cut_arrays(), st.booleans(), st.integers(1, 300), st.data())
+def test_a_sweep_puts_every_row_in_its_places(cut, maps, block_bytes, data):
+    array, boxes = cut
+    reader = stored(array, boxes, padding=1, maps=maps)
+    row_V = np.array(data.draw(st.lists(st.integers(-2, len(array) - 1), max_size=60)), np.int64)
+    found_VD = np.zeros((len(row_V), array.shape[1]), array.dtype)
+    times_VD = np.zeros(found_VD.shape, int)
+
+    def put(places_M, rows_Md, first_column):
+        columns = slice(first_column, first_column + rows_Md.shape[1])
+        found_VD[places_M, columns] = rows_Md
+        np.add.at(times_VD[:, columns], places_M, 1)
+
+    reader.sweep(row_V, put, block_bytes=block_bytes)
+    expected_VD = np.where((row_V >= 0)[:, None], array[np.maximum(row_V, 0)], np.zeros_like(found_VD))
+    assert same(found_VD, expected_VD.astype(array.dtype))
+    assert (times_VD == (row_V >= 0)[:, None]).all()

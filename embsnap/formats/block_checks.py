@@ -1,0 +1,129 @@
+"""Checking the sums of a sidecar's blocks while objects are read for other reasons.
+
+Whoever reads bytes of an object hands them over; a block whose bytes all came by, in whatever order and pieces, is
+compared with its recorded sum. A block of which some bytes never come by stays unchecked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+
+from crc32c import crc32c
+
+from embsnap.errors import ErrorKind, SnapshotError
+from embsnap.formats.checksums import combine
+from embsnap.formats.sidecar import ObjectSums
+from embsnap.storage.base import Buffer
+
+__all__ = ["BlockChecks", "has_usable_blocks"]
+
+_LEAST_BLOCK_BYTES = 1 << 16
+_MOST_BLOCK_BYTES = 1 << 26
+_MOST_PARTS = 1024
+"""Of a block whose bytes come by in more disjoint parts, no more are kept: it stays unchecked."""
+
+_Span = tuple[int, int]
+
+
+def has_usable_blocks(sums: ObjectSums) -> bool:
+    """Whether the blocks are of a size (64 KiB to 64 MiB) that they can be checked one by one."""
+    return _LEAST_BLOCK_BYTES <= sums.block_bytes <= _MOST_BLOCK_BYTES
+
+
+class BlockChecks:
+    """The blocks of a snapshot's objects: which were checked, and what of the others came by. Safe between threads."""
+
+    def __init__(self, sums: Mapping[str, ObjectSums], uri: str) -> None:
+        """Check against these sums, by location, of the snapshot `uri`; other objects stay unchecked."""
+        self._sums = {location: found for location, found in sums.items() if has_usable_blocks(found)}
+        self._uri = uri
+        self._lock = threading.Lock()
+        self._checked: dict[str, set[int]] = {location: set() for location in self._sums}
+        self._parts: dict[tuple[str, int], _Parts] = {}
+
+    def knows(self, location: str) -> bool:
+        """Whether the object has blocks that can be checked."""
+        return location in self._sums
+
+    def passed(self, location: str, start: int, data: Buffer) -> None:
+        """The bytes `[start, start + len(data))` of an object were read.
+
+        Raises:
+            SnapshotError: `checksum-mismatch`: a block that they complete is not what was written.
+        """
+        sums = self._sums.get(location)
+        if sums is None:
+            return
+        with memoryview(data) as whole, whole.cast("B") as view:
+            end = min(start + len(view), sums.size)
+            for block in range(start // sums.block_bytes, -(-end // sums.block_bytes)):
+                if block in self._checked[location]:
+                    continue
+                first, last = self._span(sums, block)
+                part = max(start, first), min(end, last)
+                sum_ = crc32c(view[part[0] - start : part[1] - start])
+                self._add(location, sums, block, part, sum_)
+
+    def unchecked(self, location: str, start: int, end: int) -> Iterable[_Span]:
+        """The parts of `[start, end)` that lie in blocks which were not checked, ascending and disjoint."""
+        sums = self._sums.get(location)
+        if sums is None:
+            return [(start, end)]
+        with self._lock:
+            checked = self._checked[location]
+            blocks = range(start // sums.block_bytes, -(-end // sums.block_bytes))
+            bounds = [(self._span(sums, block)) for block in blocks if block not in checked]
+        return [(max(start, first), min(end, last)) for first, last in bounds]
+
+    def _span(self, sums: ObjectSums, block: int) -> _Span:
+        return block * sums.block_bytes, min(sums.size, (block + 1) * sums.block_bytes)
+
+    def _add(self, location: str, sums: ObjectSums, block: int, part: _Span, sum_: int) -> None:
+        """Keep the sum of a part of a block, and compare the block once its parts fill it."""
+        first, last = self._span(sums, block)
+        with self._lock:
+            whole = self._parts.setdefault((location, block), _Parts()).add(part, sum_, (first, last))
+            if whole is None:
+                return
+            del self._parts[location, block]
+            if f"{whole:08x}" == sums.blocks[block]:
+                self._checked[location].add(block)
+                return
+        raise self._mismatch(location, (first, last), sums.blocks[block], whole)
+
+    def _mismatch(self, location: str, span: _Span, expected: str, found: int) -> SnapshotError:
+        return SnapshotError(
+            ErrorKind.CHECKSUM_MISMATCH,
+            f"the bytes [{span[0]}, {span[1]}) are not those that were written",
+            where=f"{self._uri}/{location}",
+            expected=f"crc32c {expected}",
+            found=f"{found:08x}",
+            hint="fetch the object again, or use another snapshot; `embsnap verify` lists all that is damaged",
+        )
+
+
+class _Parts:
+    """The parts of one block that came by, with their sums; neighbours are joined."""
+
+    def __init__(self) -> None:
+        self._from: dict[int, tuple[int, int]] = {}
+        """First byte → end and sum."""
+        self._to: dict[int, int] = {}
+        """End → first byte."""
+
+    def add(self, part: _Span, sum_: int, whole: _Span) -> int | None:
+        """Add a part; the sum of `whole` if the parts fill it now. Parts that overlap others are of no use."""
+        start, end = part
+        if start in self._from or len(self._from) > _MOST_PARTS:
+            return None
+        if start in self._to:
+            before = self._to.pop(start)
+            sum_ = combine(self._from.pop(before)[1], sum_, end - start)
+            start = before
+        if end in self._from:
+            after, after_sum = self._from.pop(end)
+            sum_ = combine(sum_, after_sum, after - end)
+            end = after
+        self._from[start], self._to[end] = (end, sum_), start
+        return sum_ if (start, end) == whole else None

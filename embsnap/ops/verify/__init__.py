@@ -1,0 +1,1 @@
+"""Verifying a snapshot, level by level."""
