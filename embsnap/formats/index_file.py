@@ -21,6 +21,7 @@ from embsnap.errors import ErrorKind, NotFoundError, SnapshotError
 from embsnap.kernels.index import BUCKET_WORDS, IdTable
 from embsnap.model.vocabulary import IdType
 from embsnap.storage.base import Store
+from embsnap.storage.staging import stage_object
 from embsnap.storage.uri import join_uri, open_store, split_uri
 
 __all__ = ["IndexHeader", "check_contents", "read_index", "write_index"]
@@ -88,7 +89,7 @@ def write_index(header: IndexHeader, table: IdTable, uri: str, options: Mapping[
 
 
 def read_index(uri: str, options: Mapping[str, str] | None = None) -> tuple[IndexHeader, IdTable]:
-    """Map an index, or read it where the storage cannot map; its contents' checksum is not looked at.
+    """Map an index, or a temporary copy of it where the storage cannot map; its contents' checksum is not looked at.
 
     Raises:
         NotFoundError: `no-such-object`.
@@ -121,7 +122,8 @@ def check_contents(uri: str, header: IndexHeader, table: IdTable) -> None:
 
 
 def _bytes(store: Store, location: str) -> memoryview:
-    if store.stat(location) is None:
+    info = store.stat(location)
+    if info is None:
         raise NotFoundError(
             ErrorKind.NO_SUCH_OBJECT,
             "there is no index",
@@ -131,8 +133,7 @@ def _bytes(store: Store, location: str) -> memoryview:
         )
     mapped = store.map(location)
     if mapped is None:
-        with store.open(location) as file:
-            return memoryview(file.read())
+        mapped = stage_object(store, location, info.size)
     if isinstance(mapped.obj, mmap.mmap) and hasattr(mmap, "MADV_HUGEPAGE"):
         try:
             mapped.obj.madvise(mmap.MADV_HUGEPAGE)  # random reads miss the TLB less often; a wish, no need

@@ -7,7 +7,7 @@ file object of Python. Arrays are taken over by their buffers, since `to_numpy` 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from embsnap.errors import EmbsnapError, ErrorKind, SnapshotError
-from embsnap.storage.base import Store
+from embsnap.errors import ErrorKind, NotFoundError, SnapshotError
+from embsnap.formats.parquet_errors import bad_parquet, parquet_errors_at
+from embsnap.storage.base import RangeRead, Store
+from embsnap.storage.range_file import RangeFile
 from embsnap.storage.uri import join_uri
 
 __all__ = ["ColumnChunk", "ParquetObject", "bytes_of", "integers_of", "is_list", "times_of", "values_of"]
 
+_LITTLE_BYTES = 64 << 10
+"""Read at a time where the first values of a column are enough."""
 _OFFSETS: dict[str, np.dtype[Any]] = {
     "string": np.dtype(np.int32),
     "binary": np.dtype(np.int32),
@@ -63,13 +67,14 @@ class ParquetObject:
         self.uri = join_uri(store.uri, location)
         self._store, self._location = store, location
         self._mapped = store.map(location)
+        self._size = _size(store, location) if self._mapped is None else len(self._mapped)
         self._metadata: Any = None
         with self._reading() as file:
             self._metadata = file.metadata
             self._schema = file.schema_arrow
             counts = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
         if any(count < 0 for count in counts):
-            raise _bad_parquet(self.uri, f"its footer counts {min(counts)} rows in a row group")
+            raise bad_parquet(self.uri, f"its footer counts {min(counts)} rows in a row group")
         self.row_groups: tuple[int, ...] = tuple(counts)
         self.names: tuple[str, ...] = tuple(self._schema.names)
 
@@ -93,7 +98,7 @@ class ParquetObject:
         Raises:
             SnapshotError: `bad-parquet`: the footer is damaged there.
         """
-        with _parquet_errors_at(self.uri):
+        with parquet_errors_at(self.uri):
             schema = self._metadata.schema
             leaves = [i for i in range(len(schema)) if schema.column(i).path == name]
             if not leaves:
@@ -119,7 +124,7 @@ class ParquetObject:
                 yield [_checked(_storage(batch.column(name))) for name in columns]
         if seen != num_rows:
             found = "more" if seen > num_rows else seen
-            raise _bad_parquet(self.uri, f"row group {row_group} should hold {num_rows} rows and holds {found}")
+            raise bad_parquet(self.uri, f"row group {row_group} should hold {num_rows} rows and holds {found}")
 
     def longest_in_dictionary(self, row_group: int, column: str) -> int | None:
         """Bytes of the longest value in a string column's dictionary; None where that cannot be told in advance.
@@ -128,7 +133,7 @@ class ParquetObject:
         before anything is decoded. A column chunk without a dictionary answers with its first value's length.
         """
         try:
-            with self._reading(read_dictionary=[column]) as file:
+            with self._reading(is_whole=False, read_dictionary=[column]) as file:
                 batches = file.iter_batches(1, [row_group], [column], use_threads=False)
                 first = next(batches, None)
                 if first is None:
@@ -140,15 +145,31 @@ class ParquetObject:
             return None
 
     @contextmanager
-    def _reading(self, **options: Any) -> Iterator[Any]:
-        mapped = self._mapped is not None
+    def _reading(self, *, is_whole: bool = True, **options: Any) -> Iterator[Any]:
+        """The file for pyarrow; from afar, whole column chunks are read at once, or as little as is asked for."""
+        if self._mapped is not None:
+            source = pa.BufferReader(pa.py_buffer(self._mapped))
+        elif is_whole:
+            source, options = RangeFile(self._size, self._read_range), {"pre_buffer": True} | options
+        else:
+            source, options = RangeFile(self._size, self._read_range), {"buffer_size": _LITTLE_BYTES} | options
         with (
-            _parquet_errors_at(self.uri),
-            nullcontext() if mapped else closing(self._store.open(self._location)) as raw,
+            parquet_errors_at(self.uri),
+            closing(source),
+            pq.ParquetFile(source, metadata=self._metadata, **({"pre_buffer": False} | options)) as file,
         ):
-            source = pa.BufferReader(pa.py_buffer(self._mapped)) if mapped else raw
-            with pq.ParquetFile(source, metadata=self._metadata, pre_buffer=not mapped, **options) as file:
-                yield file
+            yield file
+
+    def _read_range(self, start: int, buffer: memoryview) -> None:
+        self._store.read_ranges(self._location, [RangeRead(start, buffer)])
+
+
+def _size(store: Store, location: str) -> int:
+    info = store.stat(location)
+    if info is None:
+        where, hint = join_uri(store.uri, location), "check the path"
+        raise NotFoundError(ErrorKind.NO_SUCH_OBJECT, "there is no such object", where=where, hint=hint)
+    return info.size
 
 
 def values_of(arrow_type: Any) -> Any:
@@ -213,27 +234,3 @@ def _checked(array: Any) -> Any:
     if not pa.types.is_integer(array.type):
         array.validate(full=True)
     return array
-
-
-@contextmanager
-def _parquet_errors_at(uri: str) -> Iterator[None]:
-    """Turn whatever pyarrow raises over a damaged file into an error that names it."""
-    try:
-        yield
-    except EmbsnapError:
-        raise
-    except MemoryError as error:
-        raise _bad_parquet(uri, "asks for more memory than there is") from error
-    except (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, IndexError, RuntimeError) as error:
-        raise _bad_parquet(uri, " ".join(str(error).split())[:300]) from error
-
-
-def _bad_parquet(uri: str, found: str) -> SnapshotError:
-    return SnapshotError(
-        ErrorKind.BAD_PARQUET,
-        "is no parquet file that can be read",
-        where=uri,
-        expected="a whole parquet file",
-        found=found,
-        hint="write the file again, or leave it out of the directory",
-    )

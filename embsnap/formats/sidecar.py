@@ -25,6 +25,7 @@ __all__ = [
     "TableVocabulary",
     "parse_sidecar",
     "sidecar_location",
+    "sidecar_of",
 ]
 
 MAX_SIDECAR_BYTES = 64 << 20
@@ -118,7 +119,12 @@ class Sidecar:
 
 def sidecar_location(metadata: bytes) -> str:
     """Where the sidecar of a snapshot with these metadata bytes lies, relative to its root."""
-    return f".embsnap/{hashlib.sha256(metadata).hexdigest()[:16]}.json"
+    return sidecar_of(hashlib.sha256(metadata).hexdigest())
+
+
+def sidecar_of(metadata_sha256: str) -> str:
+    """The same for metadata of this digest, 64 hex digits."""
+    return f".embsnap/{metadata_sha256[:16]}.json"
 
 
 def parse_sidecar(data: bytes) -> Sidecar:

@@ -21,8 +21,11 @@ from embsnap.formats.vocabulary_reading import VocabularyReading
 from embsnap.kernels.threads import run
 from embsnap.model.progress import SILENT, Progress
 from embsnap.model.vocabulary import Vocabulary
+from embsnap.storage.uri import is_remote
 
 __all__ = ["VocabularyColumns", "read_vocabulary"]
+
+_REQUESTS_IN_FLIGHT = 8
 
 
 def read_vocabulary(
@@ -45,7 +48,7 @@ def read_vocabulary(
         donor_column: Column of the old entity that a new row starts from. Where it is null the entity's own id stands
             for it.
         options: Of the store.
-        threads: How many columns are decoded at a time.
+        threads: How many columns are decoded at a time; more where most of the time is spent waiting for a network.
         memory_limit: In bytes: a vocabulary that takes more is refused. By default this machine's memory.
         progress: Is told the rows done.
 
@@ -57,7 +60,8 @@ def read_vocabulary(
         StorageError: The storage failed.
     """
     found = find_parquet(uri, options)
-    files = run([partial(ParquetObject, found.store, location) for location in found.locations], threads)
+    at_a_time = max(threads, _REQUESTS_IN_FLIGHT) if is_remote(uri) else threads
+    files = run([partial(ParquetObject, found.store, location) for location in found.locations], at_a_time)
     layout = agree_on_layout(files, columns or VocabularyColumns(), donor_column)
     num_rows = sum(file.num_rows for file in files)
     if num_rows == 0:
@@ -67,7 +71,7 @@ def read_vocabulary(
     try:
         limit = MemoryLimit(uri, _physical_memory() if memory_limit is None else memory_limit)
         reading = VocabularyReading(files, layout, limit, lambda done: progress.advance(task, done))
-        run(reading.tasks(), threads)
+        run(reading.tasks(), at_a_time)
     finally:
         progress.finish(task)
     reading.defects.check(uri, [file.uri for file in files])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -12,7 +12,7 @@ from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.parquet import ParquetObject, is_list, values_of
 from embsnap.model.vocabulary import IdType
 
-__all__ = ["Layout", "VocabularyColumns", "agree_on_layout", "find_column", "id_type_of", "time_type_of"]
+__all__ = ["HasColumns", "Layout", "VocabularyColumns", "agree_on_layout", "find_column", "id_type_of", "time_type_of"]
 
 _CANDIDATES = {
     "id": ("id", "entity_id", "entity", "key", "raw_id", "value"),
@@ -20,6 +20,16 @@ _CANDIDATES = {
     "count": ("count", "counts", "freq", "frequency", "num_observed"),
     "last_seen": ("last_seen", "last_seen_at", "last_seen_time", "last_timestamp"),
 }
+
+
+class HasColumns(Protocol):
+    """A file with columns of known names and Arrow types."""
+
+    uri: str
+    names: tuple[str, ...]
+
+    def type_of(self, name: str) -> Any:
+        """The Arrow type of a column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +113,7 @@ def _required(file: ParquetObject, role: str, given: str | None) -> str:
     return name
 
 
-def find_column(file: ParquetObject, role: str, given: str | None = None) -> str | None:
+def find_column(file: HasColumns, role: str, given: str | None = None) -> str | None:
     """The column of a role (`id`, `row`, `count`, `last_seen`): the one given, else the one with a usual name, if any.
 
     Raises:
@@ -118,7 +128,7 @@ def find_column(file: ParquetObject, role: str, given: str | None = None) -> str
     return found[0] if found else None
 
 
-def id_type_of(file: ParquetObject, name: str, *, lists: bool = False) -> IdType:
+def id_type_of(file: HasColumns, name: str, *, lists: bool = False) -> IdType:
     """Type of the ids in a column; with `lists` also of those in a column of lists.
 
     Raises:
@@ -158,7 +168,7 @@ def time_type_of(file: ParquetObject, name: str) -> str:
     raise _bad_columns(file, f"column {name!r} is of type {found}", "times: integers, timestamps or dates")
 
 
-def _bad_columns(file: ParquetObject, problem: str, expected: str) -> IncompatibleError:
+def _bad_columns(file: HasColumns, problem: str, expected: str) -> IncompatibleError:
     return IncompatibleError(
         ErrorKind.BAD_VOCABULARY,
         problem,

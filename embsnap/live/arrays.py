@@ -1,6 +1,6 @@
-"""Rows of live tensors: numpy views of CPU tensors, and filling them from a row source, in place.
+"""Rows of live tensors: numpy views of CPU tensors, and putting rows into them.
 
-Shape suffixes: V rows of a table, D embedding_dim, N rows in hand.
+Shape suffixes: V rows of a table, D embedding_dim, N rows in hand, M of them from one stored block, d their columns.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from embsnap.formats.dtypes import to_numpy
-from embsnap.kernels.threads import run
+from embsnap.formats.torchsnapshot.sweeping import Put
+from embsnap.kernels.gather import gather_rows
 from embsnap.model.dtypes import DTYPES
-from embsnap.model.progress import Progress
-from embsnap.model.rows import RowSource
 
-__all__ = ["TensorRows", "as_array", "fill_tensor", "numpy_dtype_of"]
+__all__ = ["TensorRows", "as_array", "numpy_dtype_of", "put_into"]
 
 
 def numpy_dtype_of(tensor: torch.Tensor) -> np.dtype[Any]:
@@ -62,35 +61,25 @@ class TensorRows:
         out_ND[...] = as_array(self.tensor[start:end].cpu())
 
 
-def fill_tensor(
-    tensor: torch.Tensor, source: RowSource, *, threads: int, block_bytes: int, task: str, progress: Progress
+def put_into(tensor: torch.Tensor) -> Put:
+    """What puts rows into their places of a `[V, D]` tensor on any device, from any thread."""
+    if tensor.device.type != "cpu" or not tensor.is_contiguous():
+        return partial(_put_on_device, tensor.detach())
+    table_VD = as_array(tensor)
+    return partial(_put_in_memory, table_VD.view(np.uint8).reshape(len(table_VD), -1))
+
+
+def _put_in_memory(
+    table: NDArray[np.uint8], places_M: NDArray[np.int64], rows_Md: NDArray[Any], first_column: int
 ) -> None:
-    """Fill a contiguous `[V, D]` tensor from `source`, one block per thread in memory at a time.
+    rows = rows_Md.view(np.uint8).reshape(len(rows_Md), -1)
+    gather_rows(rows, np.arange(len(rows)), places_M, table, first_column * rows_Md.dtype.itemsize)
 
-    A CPU tensor's memory is written to directly; rows for another device pass through a block on the host.
 
-    Args:
-        tensor: Of the source's shape and dtype.
-        source: The rows.
-        threads: How many blocks are filled at once.
-        block_bytes: Size of a block.
-        task: Name for `progress`.
-        progress: Is told of bytes.
-    """
-    row_bytes = max(1, source.dim * source.dtype.itemsize)
-    step = max(1, block_bytes // row_bytes)
-    view = as_array(tensor) if tensor.device.type == "cpu" else None
-
-    def fill(start: int) -> None:
-        end = min(start + step, source.num_rows)
-        if view is not None:
-            source.read(start, end, view[start:end])
-        else:
-            staged_ND = torch.empty((end - start, source.dim), dtype=tensor.dtype)
-            source.read(start, end, as_array(staged_ND))
-            tensor.detach()[start:end].copy_(staged_ND)
-        progress.advance(task, (end - start) * row_bytes)
-
-    progress.start(task, source.num_rows * row_bytes)
-    run([partial(fill, start) for start in range(0, source.num_rows, step)], threads)
-    progress.finish(task)
+def _put_on_device(
+    table_VD: torch.Tensor, places_M: NDArray[np.int64], rows_Md: NDArray[Any], first_column: int
+) -> None:
+    host_Md = torch.empty(rows_Md.shape, dtype=table_VD.dtype)
+    as_array(host_Md)[...] = rows_Md
+    columns = table_VD[:, first_column : first_column + rows_Md.shape[1]]
+    columns.index_copy_(0, torch.from_numpy(places_M).to(table_VD.device), host_Md.to(table_VD.device))

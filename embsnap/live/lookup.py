@@ -5,6 +5,7 @@ Shape suffixes: B bags, D embedding_dim, N rows in hand.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -16,6 +17,7 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig as TorchrecTab
 from torchrec.modules.embedding_configs import PoolingType
 
 from embsnap.errors import ErrorKind, IncompatibleError
+from embsnap.kernels.threads import run
 from embsnap.model.rows import RowSource
 from embsnap.ops.warmstart.result import Lookup
 
@@ -24,6 +26,8 @@ __all__ = ["check_lookup"]
 NUM_BAGS = 32
 _BAG_LENGTHS = (1, 0, 2, 5)
 """Repeated over the bags; the second is empty on purpose."""
+_READS_AT_A_TIME = 8
+"""Of rows that lie far apart, maybe at the other end of a network."""
 
 
 def check_lookup(collection: EmbeddingBagCollection, sources: dict[str, RowSource]) -> tuple[Lookup, ...]:
@@ -63,10 +67,12 @@ def _features(
             keys.append(feature)
             values.append(rows[table.name] if asked else np.empty(0, np.int64))
             lengths.append(lengths_B if asked else np.zeros(len(lengths_B), np.int64))
+    rows_N = torch.from_numpy(np.concatenate(values)).to(collection.device)
     return KeyedJaggedTensor(
         keys=keys,
-        values=torch.from_numpy(np.concatenate(values)).to(collection.device),
+        values=rows_N,
         lengths=torch.from_numpy(np.concatenate(lengths)).to(torch.int32).to(collection.device),
+        weights=torch.ones(len(rows_N), device=rows_N.device) if collection.is_weighted() else None,
     )
 
 
@@ -78,8 +84,8 @@ def _compare(
     pooled_BD: torch.Tensor,
 ) -> Lookup:
     source_ND = np.empty((len(rows_N), source.dim), source.dtype)
-    for position, row in enumerate(rows_N.tolist()):
-        source.read(row, row + 1, source_ND[position : position + 1])
+    reads = [partial(source.read, row, row + 1, source_ND[i : i + 1]) for i, row in enumerate(rows_N.tolist())]
+    run(reads, _READS_AT_A_TIME)
     expected_BD, scale_BD = _pool(source_ND.astype(np.float64), lengths_B, mean=table.pooling is PoolingType.MEAN)
     found_BD = pooled_BD.numpy().astype(np.float64)
     same_BD = (found_BD == expected_BD) | (np.isnan(found_BD) & np.isnan(expected_BD))

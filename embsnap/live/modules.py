@@ -54,6 +54,7 @@ class LargeEmbeddings(nn.Module):
         device: torch.device | str = "cpu",
         mode: Mode = Mode.TRAIN,
         dtypes: Mapping[str, DType] | None = None,
+        is_weighted: bool = False,
     ) -> None:
         """Build the module; its rows are uninitialised memory, for the caller to fill.
 
@@ -63,6 +64,7 @@ class LargeEmbeddings(nn.Module):
             mode: `train` fuses each table's optimizer into the backward pass (a table without one keeps an ordinary
                 gradient); `evaluate` and `inference` put the module into eval mode, without gradients.
             dtypes: Table name → dtype, for tables whose config says none; float32 for all others.
+            is_weighted: Whether each id comes with a weight that its row is multiplied by.
 
         Raises:
             UsageError: A table's name is one that torch keeps for itself.
@@ -70,7 +72,7 @@ class LargeEmbeddings(nn.Module):
         super().__init__()
         self.mode = mode
         self._config = config
-        self.ebc = _build_collection(config.tables, torch.device(device), dtypes or {})
+        self.ebc = _build_collection(config.tables, torch.device(device), dtypes or {}, is_weighted)
         self.surgery_cut_point = nn.Identity()
         if mode is Mode.TRAIN:
             self._fuse_optimizers()
@@ -111,13 +113,14 @@ def _key(table: str) -> str:
 
 
 def _build_collection(
-    tables: Sequence[EmbeddingBagConfig], device: torch.device, dtypes: Mapping[str, DType]
+    tables: Sequence[EmbeddingBagConfig], device: torch.device, dtypes: Mapping[str, DType], is_weighted: bool
 ) -> EmbeddingBagCollection:
     """An EmbeddingBagCollection that was not initialised: its bytes are written once, by whoever fills it."""
     table_dtypes = {table.name: _dtype(table, dtypes) for table in tables}
     _check_names(table_dtypes)
     ebc = EmbeddingBagCollection(
         device=torch.device("meta"),
+        is_weighted=is_weighted,
         tables=[
             embedding_configs.EmbeddingBagConfig(
                 name=table.name,

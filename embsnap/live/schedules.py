@@ -23,14 +23,15 @@ def learning_rate_at(schedule: LearningRate, step: int) -> float:
         return pieces.learning_rate_values[bisect_right(pieces.learning_rate_boundaries, step)]
     if schedule.linear_ramp_to_constant is not None:
         ramp = schedule.linear_ramp_to_constant
-        return ramp.learning_rate * min(1.0, step / ramp.num_ramp_steps)
+        return min(ramp.learning_rate, ramp.learning_rate / ramp.num_ramp_steps * step)
     assert schedule.linear_ramp_to_cosine is not None
     return _ramp_to_cosine(schedule.linear_ramp_to_cosine, step)
 
 
 def _ramp_to_cosine(ramp: LinearRampToCosine, step: int) -> float:
     if step < ramp.num_ramp_steps:
-        return ramp.learning_rate * step / ramp.num_ramp_steps
-    progress = min(1.0, (step - ramp.num_ramp_steps) / (ramp.final_num_steps - ramp.num_ramp_steps))
-    height = ramp.learning_rate - ramp.final_learning_rate
-    return ramp.final_learning_rate + height * 0.5 * (1.0 + cos(pi * progress))
+        return ramp.learning_rate / ramp.num_ramp_steps * step
+    if step > ramp.final_num_steps:
+        return ramp.final_learning_rate
+    angle = pi * (step - ramp.num_ramp_steps) / (ramp.final_num_steps - ramp.num_ramp_steps)
+    return ramp.final_learning_rate + (ramp.learning_rate - ramp.final_learning_rate) * 0.5 * (1.0 + cos(angle))

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
 import torch
 from torch import nn
-from torchrec import EmbeddingBagCollection
 
 from embsnap.config.embedding import LargeEmbeddingsConfig, Mode
 from embsnap.config.environ import config_environ
-from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError, UsageError
-from embsnap.live.arrays import TensorRows, fill_tensor, numpy_dtype_of
-from embsnap.live.lookup import check_lookup
+from embsnap.errors import ErrorKind, UsageError
+from embsnap.live.arrays import TensorRows
+from embsnap.live.live_state import LiveOptimizer
 from embsnap.live.modules import LargeEmbeddings
+from embsnap.live.rank_reports import merged_result
+from embsnap.live.ranks import Ranks
+from embsnap.live.tables import is_shared
+from embsnap.live.targets import Filled, Target, fill_targets, find_targets
 from embsnap.model.dtypes import DType
 from embsnap.model.progress import SILENT, Progress
-from embsnap.model.rows import RowSource
 from embsnap.ops.config import read_large_embeddings
 from embsnap.ops.warmstart.plan import (
     DEFAULT_OPTIONS,
@@ -26,7 +29,7 @@ from embsnap.ops.warmstart.plan import (
     plan_warmstart,
     write_planned,
 )
-from embsnap.ops.warmstart.result import Lookup, WarmstartResult
+from embsnap.ops.warmstart.result import WarmstartResult
 
 __all__ = ["build_and_write", "warm_start"]
 
@@ -37,38 +40,77 @@ def warm_start(
     model: nn.Module,
     config: LargeEmbeddingsConfig | str,
     *,
+    optimizer: torch.optim.Optimizer | None = None,
+    optimizer_step: int | None = None,
     options: WarmstartOptions = DEFAULT_OPTIONS,
     at: str | None = None,
     progress: Progress = SILENT,
 ) -> WarmstartResult:
     """Fill the tables of `model`, in place, with the rows that `config` names; every row follows its entity.
 
-    Everything is checked before the first row is written. A pooled lookup through each EmbeddingBagCollection is
-    compared with the source rows at the end.
+    The model may be plain, on a GPU, or sharded by torchrec in any way: each rank reads what its own parts need. All
+    ranks of a sharded model call this together. Everything is checked on all ranks before the first row is written, and
+    what fails on one rank is raised on all of them. A pooled lookup through each EmbeddingBagCollection that is not
+    sharded is compared with the source rows at the end.
+
+    Optimizer state follows the rows by the same row map, into the optimizers that are fused into the backward pass and
+    into `optimizer`; other rows get the initial state.
 
     Args:
-        model: Any module that contains EmbeddingBagCollections with the config's tables, each once.
+        model: Any module that contains EmbeddingBagCollections with the config's tables, each once, sharded or not.
         config: The tables, or the URI of a YAML file with them.
+        optimizer: What trains tables without a fused optimizer: a torchrec KeyedOptimizer, or one of torch that was
+            given the tables' parameters. A keyed one that makes its state in its first step makes it here.
+        optimizer_step: The step that Adam continues from, where the snapshot does not hold it, as fused ones do not.
         options: Coverage gates, threads and memory budget; prefix and optimizer state concern written snapshots only.
         at: Where in the file the config stands.
-        progress: Is told how far it is.
+        progress: Is told how far this rank is.
 
     Returns:
-        What was carried, drawn and dropped, table by table.
+        What was carried, drawn and dropped, table by table, over all ranks.
 
     Raises:
         NotFoundError: The model has no such table, or several; or a snapshot, table or vocabulary does not exist.
-        IncompatibleError: Shapes, dtypes or vocabularies do not fit, or a lookup gives something else.
-        UsageError: A table of the model is sharded, or the config is wrong.
-        SnapshotError, StorageError, GateError: As `plan_warmstart`.
+        IncompatibleError: Shapes, dtypes, vocabularies or optimizers do not fit, or a lookup gives something else.
+        UsageError: The config is wrong, or two optimizers have state of one table.
+        SnapshotError, StorageError, GateError: As `plan_warmstart`; `rank-lost` if another rank is gone.
     """
-    if isinstance(config, str):
-        config = read_large_embeddings(config, at=at, environ=config_environ(), options=options.storage_options)
-    plan = plan_warmstart(config, options, progress=progress)
-    targets = _find_targets(model, plan)
+    trained_by = LiveOptimizer(optimizer, optimizer_step)
+
+    def check() -> tuple[WarmstartPlan, list[Target]]:
+        tables = config
+        if isinstance(tables, str):
+            tables = read_large_embeddings(tables, at=at, environ=config_environ(), options=options.storage_options)
+        plan = plan_warmstart(tables, options, progress=progress)
+        return plan, find_targets(model, plan, trained_by)
+
+    ranks = Ranks(alone=not is_shared(model))
+    try:
+        return _warm_start(ranks, check, progress)
+    finally:
+        ranks.leave()
+
+
+def _warm_start(
+    ranks: Ranks, check: Callable[[], tuple[WarmstartPlan, list[Target]]], progress: Progress
+) -> WarmstartResult:
+    checked: list[tuple[WarmstartPlan, list[Target]]] = []
+
+    def check_here() -> int:
+        checked.append(check())
+        return checked[0][0].budget.fill_block_bytes
+
+    block_bytes = min(ranks.agree(check_here))
+    plan, targets = checked[0]
     began = monotonic()
-    lookups = _fill(targets, plan, progress)
-    return replace(plan.result(applied=True, seconds=monotonic() - began), lookups=lookups)
+    filled = ranks.agree(lambda: fill_targets(targets, plan, block_bytes, progress))
+    return _result(plan, filled, monotonic() - began)
+
+
+def _result(plan: WarmstartPlan, filled: list[Filled], seconds: float) -> WarmstartResult:
+    result = merged_result(plan, [one.report for one in filled], seconds)
+    notes = {(note.kind, note.place): note for one in filled for note in one.notes}
+    return replace(result, lookups=filled[0].lookups, notes=(*result.notes, *notes.values()))
 
 
 def build_and_write(
@@ -96,13 +138,13 @@ def build_and_write(
     """
     chosen = _device(device)
     model = LargeEmbeddings(config, device=chosen, mode=mode, dtypes=_dtypes(plan))
-    lookups = _fill(_find_targets(model, plan), plan, progress)
+    filled = fill_targets(find_targets(model, plan, LiveOptimizer()), plan, plan.budget.fill_block_bytes, progress)
     arrays = []
     for table in plan.tables:
         arrays.append(replace(table.weight_to_write, source=TensorRows(model.weight(table.name))))
         arrays += table.state_to_write
     result = write_planned(plan, arrays, uri, progress=progress)
-    return replace(result, device=chosen, mode=mode.value, lookups=lookups)
+    return replace(result, device=chosen, mode=mode.value, lookups=filled.lookups)
 
 
 def _device(name: str) -> str:
@@ -138,79 +180,3 @@ def _dtypes(plan: WarmstartPlan) -> dict[str, DType]:
                 hint="set data_type and pretrained.cast: true, or use --no-model",
             )
     return dtypes
-
-
-_Targets = list[tuple[EmbeddingBagCollection, dict[str, torch.Tensor]]]
-
-
-def _find_targets(model: nn.Module, plan: WarmstartPlan) -> _Targets:
-    """The collections of `model`, each with its tables that the plan fills, all checked.
-
-    Raises:
-        NotFoundError, IncompatibleError, UsageError: See `warm_start`.
-    """
-    collections = [module for module in model.modules() if isinstance(module, EmbeddingBagCollection)]
-    homes: dict[str, list[EmbeddingBagCollection]] = {}
-    for collection in collections:
-        for table in collection.embedding_bag_configs():
-            homes.setdefault(table.name, []).append(collection)
-    for planned in plan.tables:
-        _check_home(planned.name, homes)
-        weight = homes[planned.name][0].embedding_bags[planned.name].weight
-        _check_tensor(planned.name, weight, planned.tap)
-    names = [planned.name for planned in plan.tables]
-    return [
-        (collection, {name: collection.embedding_bags[name].weight for name in names if homes[name][0] is collection})
-        for collection in collections
-    ]
-
-
-def _check_home(name: str, homes: dict[str, list[EmbeddingBagCollection]]) -> None:
-    found = len(homes.get(name, ()))
-    if found != 1:
-        raise NotFoundError(
-            ErrorKind.AMBIGUOUS_TABLE if found else ErrorKind.NO_SUCH_TABLE,
-            f"{found or 'no'} EmbeddingBagCollections of the model have this table",
-            where=f"table {name}",
-            expected="exactly one, not sharded",
-            found=f"tables {', '.join(sorted(homes)) or 'none'}",
-            hint="fill the model before it is sharded, and name the tables as the model does",
-        )
-
-
-def _check_tensor(name: str, weight: torch.Tensor, source: RowSource) -> None:
-    if tuple(weight.shape) != (source.num_rows, source.dim):
-        raise IncompatibleError(
-            ErrorKind.SHAPE_MISMATCH,
-            "the model's table has another shape than the config's",
-            where=f"table {name}",
-            expected=[source.num_rows, source.dim],
-            found=list(weight.shape),
-        )
-    if weight.is_meta or numpy_dtype_of(weight) != source.dtype:
-        raise IncompatibleError(
-            ErrorKind.DTYPE_MISMATCH,
-            "the model's table cannot take the planned rows",
-            where=f"table {name}",
-            expected=source.dtype.name,
-            found="a meta tensor" if weight.is_meta else numpy_dtype_of(weight).name,
-            hint="materialise the model, set the table's data_type to the model's, and pretrained.cast: true",
-        )
-
-
-def _fill(targets: _Targets, plan: WarmstartPlan, progress: Progress) -> tuple[Lookup, ...]:
-    planned = {table.name: table for table in plan.tables}
-    lookups: list[Lookup] = []
-    for collection, weights in targets:
-        for name, weight in weights.items():
-            fill_tensor(
-                weight,
-                planned[name].tap,
-                threads=plan.options.threads,
-                block_bytes=plan.budget.fill_block_bytes,
-                task=f"filling {name}",
-                progress=progress,
-            )
-        if weights:
-            lookups += check_lookup(collection, {name: planned[name].rows for name in weights})
-    return tuple(lookups)

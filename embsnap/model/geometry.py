@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from operator import add
 
 __all__ = ["Box", "CoverDefect", "bounding_shape", "cover_defect"]
 
@@ -30,7 +31,7 @@ class Box:
     @property
     def ends(self) -> _Point:
         """One past the last element in each dimension."""
-        return tuple(offset + size for offset, size in zip(self.offsets, self.sizes, strict=True))
+        return tuple(map(add, self.offsets, self.sizes))
 
     @property
     def volume(self) -> int:
@@ -72,13 +73,15 @@ def cover_defect(shape: _Point, boxes: Sequence[Box]) -> CoverDefect | None:
         The first defect in row-major order of elements.
     """
     for box in boxes:
-        if not _fits(box, shape):
+        if not _fits(box, shape):  # a plain loop: a manifest may list hundreds of thousands
             return CoverDefect("out-of-bounds", f"the piece {box} is not inside of the shape {list(shape)}")
     filled = [box for box in boxes if box.volume]
     whole = Box((0,) * len(shape), shape)
     if len(filled) == 1 and filled[0] == whole:
         return None
     axes = [d for d, size in enumerate(shape) if any(box.sizes[d] != size for box in filled)]
+    if len(axes) == 1 and _follow_one_another(filled, axes[0], shape[axes[0]]):
+        return None
     if len(filled) << len(axes) > _MAX_CORNERS:
         return CoverDefect("too-complex", f"{len(filled)} pieces cut {len(axes)} dimensions")
     wrong = _first_wrong_corner(whole, filled, axes)
@@ -88,8 +91,20 @@ def cover_defect(shape: _Point, boxes: Sequence[Box]) -> CoverDefect | None:
 def _fits(box: Box, shape: _Point) -> bool:
     if len(box.offsets) != len(shape) or len(box.sizes) != len(shape):
         return False
-    ranges = zip(box.offsets, box.sizes, shape, strict=True)
-    return all(offset >= 0 and size >= 0 and offset + size <= extent for offset, size, extent in ranges)
+    for offset, size, extent in zip(box.offsets, box.sizes, shape, strict=True):
+        if offset < 0 or size < 0 or offset + size > extent:
+            return False
+    return True
+
+
+def _follow_one_another(boxes: Sequence[Box], axis: int, extent: int) -> bool:
+    """Whether boxes that are whole along every other axis fill `[0, extent)` of this one without the general proof."""
+    reached = 0
+    for start, size in sorted([(box.offsets[axis], box.sizes[axis]) for box in boxes]):
+        if start != reached:
+            return False
+        reached += size
+    return reached == extent
 
 
 def _corners(box: Box, axes: Sequence[int]) -> Iterator[tuple[_Point, int]]:

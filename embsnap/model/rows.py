@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RowSource"]
+__all__ = ["GatherSource", "RowSource"]
 
 
 class RowSource(Protocol):
@@ -35,3 +35,10 @@ class RowSource(Protocol):
             SnapshotError: An object is shorter than the metadata says.
             StorageError: The storage failed.
         """
+
+
+class GatherSource(RowSource, Protocol):
+    """A row source that hands out rows by index too."""
+
+    def gather(self, rows_N: NDArray[np.int64], out_ND: NDArray[Any]) -> None:
+        """Fill row i of `out_ND` with row `rows_N[i]`; rows of `out_ND` where that is negative stay as they are."""

@@ -147,7 +147,8 @@ def _build(
     logical: str, where: str, form: str, shape: tuple[int, ...], dtype_name: str, shards: Sequence[tuple[int, Shard]]
 ) -> StoredArray:
     for _, shard in shards:
-        _check_serializer(shard, where)
+        if shard.tensor.serializer != _BUFFER_PROTOCOL:
+            _refuse_serializer(shard, where)
     dtype = _dtype(dtype_name, where)
     pieces = [_piece(shard, dtype, rank, where) for rank, shard in shards]
     array = StoredArray(path=logical, dtype=dtype, shape=shape, pieces=tuple(pieces), form=form)
@@ -156,10 +157,9 @@ def _build(
     return replace(array, pieces=tuple(filled))
 
 
-def _check_serializer(shard: Shard, where: str) -> None:
-    serializer = shard.tensor.serializer
-    if serializer != _BUFFER_PROTOCOL:
-        _refuse(ErrorKind.OPAQUE_ENTRY, "is not stored as plain bytes", where, _BUFFER_PROTOCOL, repr(serializer))
+def _refuse_serializer(shard: Shard, where: str) -> NoReturn:
+    found = repr(shard.tensor.serializer)
+    _refuse(ErrorKind.OPAQUE_ENTRY, "is not stored as plain bytes", where, _BUFFER_PROTOCOL, found)
 
 
 def _dtype(name: str, where: str) -> DType:

@@ -11,13 +11,24 @@ import re
 from itertools import count
 
 from embsnap.errors import ErrorKind, RefusedError, UsageError
+from embsnap.formats.copy_claim import CLAIM_LOCATION
 from embsnap.formats.torchsnapshot.metadata import METADATA_LOCATION
 from embsnap.model.findings import Finding, Severity
 from embsnap.storage.base import Store
 
-__all__ = ["check_destination", "claim_run", "object_location", "run_location", "taken"]
+__all__ = [
+    "check_destination",
+    "claim_run",
+    "is_sidecar",
+    "leftovers",
+    "object_location",
+    "run_location",
+    "run_of",
+    "taken",
+]
 
-_OURS = re.compile(r"embsnap/[0-9a-f]{12}-[0-9]+/(run\.json|[0-9]{5,})|\.embsnap/[0-9a-f]{16}\.json")
+_RUN_OBJECT = re.compile(r"embsnap/([0-9a-f]{12}-[0-9]+)/(?:run(?:-[0-9]+)?\.json|[0-9]{5,}(?:\.json)?)")
+_SIDECAR = re.compile(r"\.embsnap/[0-9a-f]{16}\.json")
 _DIGEST = re.compile(r"[0-9a-f]{12,}")
 
 
@@ -34,12 +45,25 @@ def check_destination(store: Store) -> tuple[Finding, ...]:
         raise taken(store, "holds a snapshot already")
     num_objects, num_bytes = 0, 0
     for found in store.list():
-        if _OURS.fullmatch(found.location) is None:
+        if found.location == CLAIM_LOCATION:
+            raise taken(store, "holds an unfinished copy, which may go on or be collected by `embsnap gc`")
+        if run_of(found.location) is None and not is_sidecar(found.location):
             raise taken(store, f"holds {found.location!r}, which embsnap did not write")
         num_objects, num_bytes = num_objects + 1, num_bytes + found.size
     for found in store.unfinished():
         num_objects, num_bytes = num_objects + 1, num_bytes + found.size
-    return (_leftovers(store, num_objects, num_bytes),) if num_objects else ()
+    return leftovers(store, num_objects, num_bytes)
+
+
+def run_of(location: str) -> str | None:
+    """The id of the run whose object or claim lies there, or None for anything else."""
+    match = _RUN_OBJECT.fullmatch(location)
+    return None if match is None else match[1]
+
+
+def is_sidecar(location: str) -> bool:
+    """Whether a sidecar lies there, of whatever snapshot."""
+    return _SIDECAR.fullmatch(location) is not None
 
 
 def taken(store: Store, problem: str) -> RefusedError:
@@ -85,12 +109,10 @@ def object_location(run_id: str, index: int) -> str:
     return f"embsnap/{run_id}/{index:05}"
 
 
-def _leftovers(store: Store, num_objects: int, num_bytes: int) -> Finding:
-    return Finding(
-        severity=Severity.NOTE,
-        kind="leftovers",
-        place=store.uri,
-        message=f"runs that have not committed hold {num_objects} objects of {num_bytes} bytes there",
-        remedy="delete the other directories under embsnap/ once no run writes there",
-        count=num_objects,
-    )
+def leftovers(store: Store, num_objects: int, num_bytes: int) -> tuple[Finding, ...]:
+    """A note on what runs that did not commit have left at a destination, if they left anything."""
+    if not num_objects:
+        return ()
+    message = f"runs that have not committed hold {num_objects} objects of {num_bytes} bytes there"
+    remedy = "`embsnap gc` removes what they left, once it is old enough that no run writes there"
+    return (Finding(Severity.NOTE, "leftovers", store.uri, message, remedy, num_objects),)

@@ -59,12 +59,19 @@ def _field(fields: Mapping[str, Any], name: str, kind: type) -> Any:
 
 
 def _flag(fields: Mapping[str, Any], name: str) -> bool:
-    return bool(_field(fields, name, bool)) if name in fields else False
+    value = fields.get(name, False)
+    return value if type(value) is bool else bool(_field(fields, name, bool))
 
 
 def _ints(fields: Mapping[str, Any], name: str) -> tuple[int, ...]:
-    values = _field(fields, name, list)
-    if len(values) > _MAX_DIMENSIONS or not all(type(value) is int and value >= 0 for value in values):
+    values = fields.get(name)
+    if type(values) is not list:
+        values = _field(fields, name, list)
+    are_right = len(values) <= _MAX_DIMENSIONS
+    for value in values if are_right else ():
+        if type(value) is not int or value < 0:
+            are_right = False
+    if not are_right:
         raise _BadFieldError(f"field {name} is {reprlib.repr(values)}, not a short list of integers ≥ 0")
     return tuple(values)
 

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from embsnap.errors import ErrorKind, SnapshotError
+from embsnap.formats.torchsnapshot.collector import collector_paused
 from embsnap.formats.torchsnapshot.entries import parse_entry
 from embsnap.model.manifest import Manifest
 from embsnap.model.paths import split_entry_path
@@ -38,7 +39,11 @@ def parse_metadata(data: bytes, *, where: str) -> Manifest:
         SnapshotError: `bad-metadata`: neither JSON nor the plain YAML that torchsnapshot wrote, a key twice, nested too
             deeply, or without version, world size and manifest.
     """
-    fields = _plain(data, where)
+    with collector_paused():
+        return _manifest(_plain(data, where), where)
+
+
+def _manifest(fields: Any, where: str) -> Manifest:
     if type(fields) is not dict:
         _refuse("is no mapping", where, expected="version, world_size and manifest", found=type(fields).__name__)
     version, world_size = fields.get("version"), fields.get("world_size")

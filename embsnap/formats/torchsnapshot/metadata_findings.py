@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 
 from embsnap.errors import SnapshotError
-from embsnap.formats.torchsnapshot.arrays import assemble_entry, is_array
+from embsnap.formats.torchsnapshot.arrays import assemble_entry
+from embsnap.formats.torchsnapshot.collector import collector_paused
 from embsnap.formats.torchsnapshot.dtensors import num_parts
 from embsnap.formats.torchsnapshot.listing import Listing
 from embsnap.formats.torchsnapshot.tables import TableIndex
@@ -23,17 +24,44 @@ from embsnap.model.manifest import (
 from embsnap.model.paths import join_entry_path
 from embsnap.model.table import Sharding
 
-__all__ = ["metadata_findings", "tensors_of"]
+__all__ = ["entry_findings", "metadata_findings", "table_findings", "tensors_of"]
 
 _MAX_EXAMPLES = 3
+_SHARED = "that share bytes"
 
 
 def metadata_findings(listing: Listing, index: TableIndex) -> tuple[Finding, ...]:
     """The findings of a manifest, in the order of its tables, then of its entries."""
-    findings = [finding for path in index.names for finding in _table_findings(listing, index, path)]
-    findings += _entry_findings(listing)
-    findings += _unattached(index)
-    return tuple(findings)
+    with collector_paused():
+        findings = [*table_findings(listing, index), *entry_findings(listing)]
+        shared = _shared_bytes(listing.manifest.entries.items())
+    return (*findings, *_some(shared, Severity.WARNING, "shared-bytes", _SHARED, ""))
+
+
+def table_findings(listing: Listing, index: TableIndex) -> Iterator[Finding]:
+    """What is wrong with tables and their optimizer state, in the manifest's order."""
+    for path in index.names:
+        yield from _table_findings(listing, index, path)
+    yield from _unattached(index)
+
+
+def entry_findings(listing: Listing) -> Iterator[Finding]:
+    """What is wrong with entries by themselves, or makes embsnap leave them unread."""
+    entries = listing.manifest.entries
+    if listing.silent_rank is not None:
+        message = f"rank {listing.silent_rank} of {listing.manifest.world_size} lists nothing"
+        yield Finding(Severity.ERROR, "silent-rank", "the manifest", message, "shards may be missing")
+    missing = [join_entry_path(rank, path) for path, ranks in listing.missing.items() for rank in ranks]
+    yield from _some(missing, Severity.ERROR, "missing-entry", "named by a container and not there", "")
+    broken = [path for path, entry in entries.items() if isinstance(entry, UnknownEntry) and entry.problem]
+    yield from _some(broken, Severity.ERROR, "bad-entry", "with fields that cannot be right", "they are not read")
+    unknown = [path for path, entry in entries.items() if isinstance(entry, UnknownEntry) and not entry.problem]
+    yield from _some(unknown, Severity.WARNING, "unknown-entry", "of a type that embsnap does not know", "")
+    opaque = [path for path, entry in entries.items() if _is_opaque(entry)]
+    yield from _some(opaque, Severity.NOTE, "opaque-entry", "pickled, and never opened", "")
+    extended = [path for path, entry in entries.items() if _has_extra(entry)]
+    extended += [f"the field {name}" for name in listing.manifest.extra]
+    yield from _some(extended, Severity.NOTE, "unknown-fields", "with fields that embsnap does not know", "")
 
 
 def tensors_of(entry: Entry) -> tuple[TensorEntry, ...]:
@@ -41,9 +69,9 @@ def tensors_of(entry: Entry) -> tuple[TensorEntry, ...]:
     if isinstance(entry, TensorEntry):
         return (entry,)
     if isinstance(entry, ChunkedTensorEntry):
-        return tuple(chunk.tensor for chunk in entry.chunks)
+        return tuple([chunk.tensor for chunk in entry.chunks])
     if isinstance(entry, ShardedTensorEntry | DTensorEntry):
-        return tuple(shard.tensor for shard in entry.shards)
+        return tuple([shard.tensor for shard in entry.shards])
     return ()
 
 
@@ -87,25 +115,6 @@ def _unequal_copies(path: str, shape: tuple[int, ...], ranked: dict[int, Entry])
             yield Finding(Severity.ERROR, "unequal-copies", path, message, "name the copy by its full entry path")
 
 
-def _entry_findings(listing: Listing) -> Iterator[Finding]:
-    entries = listing.manifest.entries
-    if listing.silent_rank is not None:
-        message = f"rank {listing.silent_rank} of {listing.manifest.world_size} lists nothing"
-        yield Finding(Severity.ERROR, "silent-rank", "the manifest", message, "shards may be missing")
-    missing = [join_entry_path(rank, path) for path, ranks in listing.missing.items() for rank in ranks]
-    yield from _some(missing, Severity.ERROR, "missing-entry", "named by a container and not there", "")
-    broken = [path for path, entry in entries.items() if isinstance(entry, UnknownEntry) and entry.problem]
-    yield from _some(broken, Severity.ERROR, "bad-entry", "with fields that cannot be right", "they are not read")
-    unknown = [path for path, entry in entries.items() if isinstance(entry, UnknownEntry) and not entry.problem]
-    yield from _some(unknown, Severity.WARNING, "unknown-entry", "of a type that embsnap does not know", "")
-    opaque = [path for path, entry in entries.items() if _is_opaque(entry)]
-    yield from _some(opaque, Severity.NOTE, "opaque-entry", "pickled, and never opened", "")
-    extended = [path for path, entry in entries.items() if _has_extra(entry)]
-    extended += [f"the field {name}" for name in listing.manifest.extra]
-    yield from _some(extended, Severity.NOTE, "unknown-fields", "with fields that embsnap does not know", "")
-    yield from _some(_shared_bytes(entries.items()), Severity.WARNING, "shared-bytes", "that share bytes", "")
-
-
 def _some(places: list[str], severity: Severity, kind: str, what: str, remedy: str) -> Iterator[Finding]:
     if places:
         examples = tuple(places[:_MAX_EXAMPLES])
@@ -122,15 +131,20 @@ def _unattached(index: TableIndex) -> Iterator[Finding]:
 def _is_opaque(entry: Entry) -> bool:
     if isinstance(entry, ObjectEntry):
         return True
-    return is_array(entry) and any(tensor.serializer != "buffer_protocol" for tensor in tensors_of(entry))
+    return any(tensor.serializer != "buffer_protocol" for tensor in tensors_of(entry))
 
 
 def _has_extra(entry: Entry) -> bool:
     if isinstance(entry, UnknownEntry):
         return False
-    if isinstance(entry, ShardedTensorEntry | DTensorEntry) and any(shard.extra for shard in entry.shards):
-        return True
-    return bool(entry.extra) or any(tensor.extra for tensor in tensors_of(entry))
+    if isinstance(entry, ShardedTensorEntry | DTensorEntry):
+        for shard in entry.shards:
+            if shard.extra:
+                return True
+    for tensor in tensors_of(entry):
+        if tensor.extra:
+            return True
+    return bool(entry.extra)
 
 
 def _shared_bytes(entries: Iterable[tuple[str, Entry]]) -> list[str]:

@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from embsnap.errors import EmbsnapError, ErrorKind, NotFoundError, SnapshotError
+from embsnap.formats.copy_claim import CLAIM_LOCATION, unfinished_copy
 from embsnap.formats.torchsnapshot.metadata import METADATA_LOCATION
 from embsnap.formats.torchsnapshot.run import steps
 from embsnap.storage.base import Store
+from embsnap.storage.nearest import hint_near
 from embsnap.storage.uri import open_store, split_uri
 
 __all__ = ["what_it_is_instead"]
@@ -22,8 +24,8 @@ def what_it_is_instead(uri: str, *, options: Mapping[str, str] | None = None) ->
     """The error for a URI that holds no `.snapshot_metadata`.
 
     Returns:
-        A `NotFoundError` if nothing is there, else a `SnapshotError`: `torn-snapshot` for objects without metadata,
-        `not-a-snapshot` for anything else, which is named.
+        A `NotFoundError` if nothing is there, else a `SnapshotError`: `unfinished-copy`, `torn-snapshot` for other
+        objects without metadata, `not-a-snapshot` for anything else, which is named.
     """
     store = open_store(uri, options)
     names = store.children()
@@ -33,6 +35,8 @@ def what_it_is_instead(uri: str, *, options: Mapping[str, str] | None = None) ->
     if committed:
         found = f"a run with {len(committed)} committed steps up to {committed[-1].step}"
         return _not_a_snapshot(uri, found, f"{uri}@latest, or {uri}@{committed[-1].step}")
+    if store.stat(CLAIM_LOCATION) is not None:
+        return unfinished_copy(uri)
     if _holds_objects(store, names):
         return SnapshotError(
             ErrorKind.TORN_SNAPSHOT,
@@ -61,7 +65,7 @@ def _no_directory(uri: str, options: Mapping[str, str] | None) -> EmbsnapError:
         "there is nothing",
         where=uri,
         expected="the directory of a snapshot",
-        hint="check the URI for typos",
+        hint=hint_near(uri, options),
     )
 
 

@@ -5,9 +5,10 @@ Shape suffixes: N rows in hand, D embedding_dim.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from mmap import mmap
 from queue import SimpleQueue
 from threading import Event
 
@@ -26,6 +27,14 @@ __all__ = ["write_objects"]
 _TASK = "writing"
 
 
+Finished = Callable[[str, ObjectSums], None]
+"""Takes the location and the sums of an object that is durable."""
+
+
+def _ignore(location: str, sums: ObjectSums) -> None:
+    """Nobody asks."""
+
+
 class _StoppedError(Exception):
     """Another object failed, or the process is to end."""
 
@@ -38,6 +47,7 @@ def write_objects(
     threads: int,
     block_bytes: int,
     progress: Progress,
+    finished: Finished = _ignore,
 ) -> dict[str, ObjectSums]:
     """Write every object and return its sums by location, in the order of `objects`.
 
@@ -51,15 +61,17 @@ def write_objects(
         threads: How many keep busy.
         block_bytes: How much is read, summed and written at a time.
         progress: Told of every block.
+        finished: Called with the location and sums of each object once it is durable, from any thread.
 
     Raises:
         BaseException: The first error of any object, or what interrupted the calling thread; either way no thread
             writes any more when it is raised, and the objects that are already there are the caller's to delete.
     """
     threads = max(1, min(2 * threads, len(objects)))
-    job = _Job(store, arrays, progress)
+    job = _Job(store, arrays, progress, finished)
+    most_bytes = max([block_bytes, *(array.rows.row_bytes for array in arrays)])
     for _ in range(threads):
-        job.buffers.put(np.empty(max([block_bytes, *(array.rows.row_bytes for array in arrays)]), np.uint8))
+        job.buffers.put(np.frombuffer(mmap(-1, most_bytes), np.uint8))  # aligned as direct writing wants it
     progress.start(_TASK, sum(piece.end - piece.start for _, layout in objects for piece in layout.pieces))
     with ThreadPoolExecutor(threads, thread_name_prefix="embsnap-write") as pool:
         try:
@@ -82,6 +94,7 @@ class _Job:
     store: Store
     arrays: Sequence[ArrayToWrite]
     progress: Progress
+    finished: Finished
     stopped: Event = field(default_factory=Event)
     buffers: SimpleQueue[NDArray[np.uint8]] = field(default_factory=SimpleQueue)
     sums: dict[str, ObjectSums] = field(default_factory=dict)
@@ -91,7 +104,9 @@ class _Job:
     def run(self, location: str, layout: ObjectLayout) -> None:
         """Write one object; the first failure stops all."""
         try:
-            self.sums[location] = self._write(location, layout)
+            sums = self._write(location, layout)
+            self.finished(location, sums)
+            self.sums[location] = sums
         except _StoppedError:
             pass
         except BaseException as error:

@@ -13,22 +13,20 @@ from numpy.typing import NDArray
 from embsnap.formats.torchsnapshot.sources import PieceSource
 from embsnap.kernels.gather import gather_rows
 
-__all__ = ["scatter_rows"]
+__all__ = ["copy_rows", "fetch_rows"]
 
-_MAX_HOLE_BYTES = 1 << 16
-"""Rows closer together than this are read in one request; a request costs more than the bytes between them."""
 _SCRATCH_BYTES = 1 << 25
 """Read at a time from storage that cannot be mapped."""
 
 
-def scatter_rows(
+def copy_rows(
     source: PieceSource,
     rows_N: NDArray[np.int64],
     positions_N: NDArray[np.int64],
     out: NDArray[np.uint8],
     offset: int,
-) -> None:
-    """Copy the piece's row `rows_N[i]` to row `positions_N[i]` of `out`, from the byte `offset` of that row on.
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Copy those rows that are mapped or staged: row `rows_N[i]` to row `positions_N[i]` of `out`, from `offset` on.
 
     Args:
         source: The piece.
@@ -36,11 +34,33 @@ def scatter_rows(
         positions_N: `int64[N]`.
         out: `uint8[N', bytes of a whole row]`.
         offset: Where in a row of `out` the piece's columns begin, in bytes.
+
+    Returns:
+        The rows that are left to be fetched, and their positions.
     """
-    mapped = source.mapped()
+    mapped, staged = source.mapped(), source.staged
     if mapped is not None:
         gather_rows(mapped, rows_N, positions_N, out, offset)
-        return
+        source.picked(len(rows_N))
+        return rows_N[:0], positions_N[:0]
+    if staged is None:
+        return rows_N, positions_N
+    held_N = staged.holds(rows_N)
+    if held_N.all():
+        gather_rows(staged.rows, rows_N, positions_N, out, offset)
+    else:
+        gather_rows(staged.rows, rows_N[held_N], positions_N[held_N], out, offset)
+    return rows_N[~held_N], positions_N[~held_N]
+
+
+def fetch_rows(
+    source: PieceSource,
+    rows_N: NDArray[np.int64],
+    positions_N: NDArray[np.int64],
+    out: NDArray[np.uint8],
+    offset: int,
+) -> None:
+    """As `copy_rows`, for rows that have to be read by ranges: each distinct one once, neighbours in one range."""
     order = np.argsort(rows_N, kind="stable")
     sorted_N = rows_N[order]
     for begin, end, runs in _batches(sorted_N, source.row_bytes):
@@ -60,7 +80,7 @@ def _batches(sorted_N: NDArray[np.int64], row_bytes: int) -> Iterator[tuple[int,
     begin = 0
     runs: list[tuple[int, int]] = []
     num_rows = 0
-    for index, first, last in _runs(sorted_N, row_bytes, max_rows):
+    for index, first, last in _runs(sorted_N, max_rows):
         if runs and num_rows + last - first > max_rows:
             yield begin, index, runs
             begin, runs, num_rows = index, [], 0
@@ -70,9 +90,12 @@ def _batches(sorted_N: NDArray[np.int64], row_bytes: int) -> Iterator[tuple[int,
         yield begin, len(sorted_N), runs
 
 
-def _runs(sorted_N: NDArray[np.int64], row_bytes: int, max_rows: int) -> Iterator[tuple[int, int, int]]:
-    """Runs `[first, last)` of rows without a large hole, at most `max_rows` long, with the index of their first row."""
-    far = np.diff(sorted_N) > max(1, _MAX_HOLE_BYTES // row_bytes)
+def _runs(sorted_N: NDArray[np.int64], max_rows: int) -> Iterator[tuple[int, int, int]]:
+    """Runs `[first, last)` of rows without a hole, at most `max_rows` long, with the index of their first row.
+
+    Which holes are read along is for the storage to decide: it knows what a request costs.
+    """
+    far = np.diff(sorted_N) > 1
     starts = np.concatenate([[0], np.flatnonzero(far) + 1])
     run_of = np.cumsum(np.concatenate([[0], far]))
     part_N = (sorted_N - sorted_N[starts][run_of]) // max_rows

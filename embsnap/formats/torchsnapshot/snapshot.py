@@ -26,6 +26,7 @@ from embsnap.storage.base import Store
 from embsnap.storage.uri import join_uri, open_store
 
 if TYPE_CHECKING:
+    from embsnap.formats.block_checks import BlockChecks
     from embsnap.formats.torchsnapshot.rows import ArrayReader
 
 __all__ = ["Snapshot", "open_snapshot"]
@@ -41,25 +42,29 @@ class Snapshot:
         metadata_sha256: Digest of the bytes of `.snapshot_metadata`, 64 hex digits.
         metadata_bytes: Their number.
         sidecar: What embsnap wrote beside it, if it did.
+        sidecar_findings: Why what is there is not used as its sidecar, if it is not.
         listing: The entries grouped by logical path.
         index: Its tables by name.
+        checks_reads: Whether what is read of its rows is compared with the sidecar's checksums.
     """
 
-    def __init__(self, store: Store, uri: str, metadata: bytes) -> None:
+    def __init__(self, store: Store, uri: str, metadata: bytes, *, check: bool = True) -> None:
         """Parse the metadata and read the sidecar; `open_snapshot` is the way to call this."""
         self.uri = uri
         self.store = store
+        self.checks_reads = check
+        self._readers: list[ArrayReader] = []
         self.metadata_sha256 = hashlib.sha256(metadata).hexdigest()
         self.metadata_bytes = len(metadata)
         self.manifest: Manifest = parse_metadata(metadata, where=join_uri(uri, METADATA_LOCATION))
         self.listing = Listing(self.manifest)
         self.index = TableIndex(self.listing)
-        self.sidecar, self._sidecar_findings = _read_sidecar(store, metadata, self.metadata_sha256)
+        self.sidecar, self.sidecar_findings = _read_sidecar(store, metadata, self.metadata_sha256)
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What the metadata and the sidecar show to be wrong or left unread, table by table; no object is read."""
-        return (*self._sidecar_findings, *metadata_findings(self.listing, self.index))
+        return (*self.sidecar_findings, *metadata_findings(self.listing, self.index))
 
     def tables(self) -> tuple[Table, ...]:
         """All tables, in the manifest's order.
@@ -103,8 +108,42 @@ class Snapshot:
         """What hands out the rows of an array of this snapshot."""
         # Whoever only looks at metadata does not wait for numpy and the kernels to load.
         home = import_module("embsnap.formats.torchsnapshot.rows")
-        reader: ArrayReader = home.ArrayReader(self.store, array)
+        reader: ArrayReader = home.ArrayReader(self.store, array, self._block_checks)
+        self._readers.append(reader)
         return reader
+
+    @property
+    def num_unchecked_rows(self) -> int:
+        """Rows that its readers have read without a checksum being compared, those of optimizer state included."""
+        return sum(reader.num_unchecked_rows for reader in self._readers)
+
+    @cached_property
+    def _block_checks(self) -> BlockChecks | None:
+        if self.sidecar is None or not self.checks_reads:
+            return None
+        home = import_module("embsnap.formats.block_checks")
+        checks: BlockChecks = home.BlockChecks(self.sidecar.objects, self.uri)
+        return checks
+
+    def check_unchanged(self) -> None:
+        """Prove that the snapshot is still the one that was opened; for whoever has read rows of it.
+
+        Raises:
+            StorageError: `object-replaced`: other metadata is there by now, or none.
+        """
+        try:
+            digest = hashlib.sha256(self.store.read(METADATA_LOCATION, limit=MAX_METADATA_BYTES)).hexdigest()
+        except NotFoundError:
+            digest = "none"
+        if digest != self.metadata_sha256:
+            raise StorageError(
+                ErrorKind.OBJECT_REPLACED,
+                "the snapshot was replaced while it was read",
+                where=join_uri(self.uri, METADATA_LOCATION),
+                expected=f"metadata with the SHA-256 {self.metadata_sha256}",
+                found=digest,
+                hint="run the command again once the snapshot is written",
+            )
 
     def value(self, path: str) -> Primitive:
         """The number, string, boolean or bytes under a logical path (the lowest rank's) or a full entry path.
@@ -128,12 +167,13 @@ class Snapshot:
         )
 
 
-def open_snapshot(uri: str, *, options: Mapping[str, str] | None = None) -> Snapshot:
+def open_snapshot(uri: str, *, options: Mapping[str, str] | None = None, check: bool = True) -> Snapshot:
     """Open a committed snapshot: two small objects are read, nothing is listed.
 
     Args:
         uri: Its root; `RUN@latest` and `RUN@<step>` name a step of a run.
         options: For the storage's client.
+        check: False reads rows without comparing whole blocks with the sidecar's checksums.
 
     Raises:
         NotFoundError: Nothing is there, or no such step.
@@ -151,7 +191,7 @@ def open_snapshot(uri: str, *, options: Mapping[str, str] | None = None) -> Snap
         if error.kind is ErrorKind.OBJECT_TOO_LARGE:
             raise _too_large(uri, error) from None
         raise
-    return Snapshot(store, uri, metadata)
+    return Snapshot(store, uri, metadata, check=check)
 
 
 def _too_large(uri: str, error: StorageError) -> SnapshotError:

@@ -1,9 +1,13 @@
-"""One piece of an array as a source of bytes: mapped into memory where the storage can, else read by ranges."""
+"""One piece of an array as a source of bytes: mapped into memory where the storage can, else read by ranges.
+
+Shape suffixes: R rows of a piece, N rows in hand, K bands of a piece's rows.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -11,24 +15,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embsnap.errors import ErrorKind, NotFoundError, SnapshotError
+from embsnap.formats.block_checks import BlockChecks
+from embsnap.formats.torchsnapshot.piece_checks import PieceChecks
 from embsnap.model.table import Piece
 from embsnap.storage.base import RangeRead, Store, check_location
 
-__all__ = ["PieceSource", "SourceCache"]
+__all__ = ["REQUESTS_IN_FLIGHT", "PieceSource", "SourceCache", "StagedRows", "num_calls"]
 
-_SCRATCH_BYTES = 1 << 23
+REQUESTS_IN_FLIGHT = 8
+"""How many objects are asked for rows at a time where the storage cannot map."""
+_BYTES_IN_FLIGHT = 64 << 20
+_SCRATCH_BYTES = 1 << 25
 """Of column shards that cannot be mapped, at most this much is read at a time."""
 
 
 class SourceCache:
     """The objects that hold an array's pieces, each opened and checked once."""
 
-    def __init__(self, store: Store, where: str) -> None:
+    def __init__(self, store: Store, where: str, checks: BlockChecks | None = None) -> None:
         self.store = store
         self.where = where
+        self.checks = checks
         self._lock = threading.Lock()
-        self._sizes: dict[str, int] = {}
-        self._maps: dict[str, memoryview | None] = {}
+        self._opening: dict[str, threading.Lock] = {}
+        self._objects: dict[str, tuple[int, memoryview | None]] = {}
+        """Size of each, and its bytes where they are mapped."""
 
     def checked_map(self, piece: Piece, num_bytes: int) -> memoryview | None:
         """The object of a piece mapped into memory, or None where the storage cannot; its size is proven first.
@@ -37,10 +48,7 @@ class SourceCache:
             SnapshotError: `missing-object`, `short-object`, or `bad-entry` where the piece is to be the whole object
                 and the object is larger.
         """
-        with self._lock:
-            if piece.location not in self._sizes:
-                self._open(piece)
-            size, mapped = self._sizes[piece.location], self._maps[piece.location]
+        size, mapped = self._objects.get(piece.location) or self._opened(piece)
         end = piece.start + num_bytes
         if size < end:
             raise self._error(piece, ErrorKind.SHORT_OBJECT, "is too short", f"at least {end} bytes", f"{size} bytes")
@@ -48,19 +56,31 @@ class SourceCache:
             raise self._error(piece, ErrorKind.BAD_ENTRY, "has another size", f"{end} bytes", f"{size} bytes")
         return mapped
 
-    def _open(self, piece: Piece) -> None:
+    def fetch(self, piece: Piece, requests: Sequence[RangeRead]) -> None:
+        """Read ranges of a piece's object, whose size was proven."""
+        self.store.read_ranges(piece.location, requests)
+
+    def _opened(self, piece: Piece) -> tuple[int, memoryview | None]:
+        """Look at an object once, whoever asks; others can be looked at meanwhile."""
+        with self._lock:
+            opening = self._opening.setdefault(piece.location, threading.Lock())
+        with opening:
+            if piece.location not in self._objects:
+                self._objects[piece.location] = self._open(piece)
+        return self._objects[piece.location]
+
+    def _open(self, piece: Piece) -> tuple[int, memoryview | None]:
         location = check_location(piece.location, where=self.where)
         try:
             mapped = self.store.map(location)
         except NotFoundError:
             raise self._missing(piece) from None
         if mapped is not None:
-            self._maps[location], self._sizes[location] = mapped, len(mapped)
-            return
+            return len(mapped), mapped
         info = self.store.stat(location)
         if info is None:
             raise self._missing(piece)
-        self._maps[location], self._sizes[location] = None, info.size
+        return info.size, None
 
     def _missing(self, piece: Piece) -> SnapshotError:
         return self._error(piece, ErrorKind.MISSING_OBJECT, "is missing", "an object", "none")
@@ -71,6 +91,21 @@ class SourceCache:
         return SnapshotError(kind, f"the object {problem}", where=where, expected=expected, found=found, hint=hint)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StagedRows:
+    """Rows of a piece that were fetched and lie in a mapped file: some of its bands, each of `band_rows` rows."""
+
+    rows: NDArray[np.uint8]
+    """`uint8[R, row_bytes]`; only the rows of the bands that are here may be touched."""
+    band_rows: int
+    is_here_K: NDArray[np.bool_]
+
+    def holds(self, rows_N: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """`bool[N]`: whether each of these rows is here."""
+        held_N: NDArray[np.bool_] = self.is_here_K[rows_N // self.band_rows]
+        return held_N
+
+
 class PieceSource:
     """The rows of one piece.
 
@@ -78,6 +113,8 @@ class PieceSource:
         row, column: Where the piece begins in its array.
         num_rows, num_columns: Its size.
         row_bytes: Bytes of one of its rows.
+        staged: Those of its rows that were fetched in advance.
+        checks: Which of its rows were read, and which of these were compared with the sidecar's sums.
     """
 
     def __init__(
@@ -92,22 +129,25 @@ class PieceSource:
     ) -> None:
         self.row, self.column, self.num_rows, self.num_columns = row, column, num_rows, num_columns
         self.row_bytes = num_columns * dtype.itemsize
+        self.staged: StagedRows | None = None
         self._cache, self._piece, self._dtype = cache, piece, dtype
+        self.checks = PieceChecks(cache.checks, piece, num_rows, self.row_bytes)
         self._check()
 
     def mapped(self) -> NDArray[np.uint8] | None:
         """The piece as read-only `uint8[num_rows, row_bytes]`, at any alignment; None where the storage cannot map."""
-        view = self._cache.checked_map(self._piece, self._num_bytes)
+        view = self._cache.checked_map(self._piece, self.num_bytes)
         if view is None:
             return None
-        flat = np.frombuffer(view, np.uint8, self._num_bytes, self._piece.start)
+        flat = np.frombuffer(view, np.uint8, self.num_bytes, self._piece.start)
         return flat.reshape(self.num_rows, self.row_bytes)
 
-    def read(self, start: int, end: int, out_ND: NDArray[Any]) -> None:
+    def read(self, start: int, end: int, out_ND: NDArray[Any], *, past_map: bool = False) -> None:
         """Put the piece's rows `[start, end)` into its columns of `out_ND`, which has all of the array's columns."""
         columns = slice(self.column, self.column + self.num_columns)
-        mapped = self.mapped()
+        mapped = None if past_map else self.mapped()
         if mapped is not None:
+            self.passed(start, mapped[start:end])
             out_ND[:, columns] = _as(mapped[start:end], self._dtype)
             return
         if self.num_columns == out_ND.shape[1]:
@@ -122,18 +162,36 @@ class PieceSource:
 
     def read_runs(self, runs: Sequence[tuple[int, int]], out: NDArray[np.uint8]) -> None:
         """Read half-open runs of the piece's rows one after the other into `out`, which they fill."""
-        self._cache.checked_map(self._piece, self._num_bytes)
-        buffer = out.data
-        requests, cursor = [], 0
+        buffer, cursor = out.data, 0
+        into = []
         for start, end in runs:
             num_bytes = (end - start) * self.row_bytes
-            first = self._piece.start + start * self.row_bytes
-            requests.append(RangeRead(first, buffer[cursor : cursor + num_bytes]))
+            into.append((start, buffer[cursor : cursor + num_bytes]))
             cursor += num_bytes
-        self._cache.store.read_ranges(self._piece.location, requests)
+        self.read_into(into)
+
+    def read_into(self, rows: Sequence[tuple[int, memoryview]]) -> None:
+        """Read rows into several buffers: `(start, buffer)` is filled with the piece's rows from `start` on."""
+        self._cache.checked_map(self._piece, self.num_bytes)
+        first = self._piece.start
+        requests = [RangeRead(first + start * self.row_bytes, buffer) for start, buffer in rows]
+        self._cache.fetch(self._piece, requests)
+        for request in requests:
+            self.checks.passed(request.start, request.buffer)
+
+    def passed(self, start: int, rows: NDArray[np.uint8]) -> None:
+        """The rows from `start` on, of `mapped`, were looked at in order."""
+        self.checks.passed(self._piece.start + start * self.row_bytes, rows.reshape(-1).data)
+
+    def picked(self, num_rows: int) -> None:
+        """So many rows were copied out of `mapped`, in any order."""
+        view = self._cache.checked_map(self._piece, self.num_bytes)
+        if view is not None:
+            self.checks.picked(num_rows, view)
 
     @property
-    def _num_bytes(self) -> int:
+    def num_bytes(self) -> int:
+        """Of all its rows."""
         return self.num_rows * self.row_bytes
 
     def _check(self) -> None:
@@ -145,7 +203,7 @@ class PieceSource:
                 ErrorKind.BAD_ENTRY,
                 "has a byte range of another length",
                 where=f"{self._cache.where} in {piece.location}",
-                expected=f"{self._num_bytes} bytes for {list(piece.sizes)} of {self._dtype}",
+                expected=f"{self.num_bytes} bytes for {list(piece.sizes)} of {self._dtype}",
                 found=f"[{piece.start}, {piece.end})",
             )
 
@@ -153,3 +211,8 @@ class PieceSource:
 def _as(rows: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Rows of bytes as rows of elements, whatever their alignment."""
     return rows.view(dtype)
+
+
+def num_calls(num_pieces: int, num_bytes: int) -> int:
+    """Calls to have under way for pieces of so many bytes together: a large one keeps the network busy by itself."""
+    return min(REQUESTS_IN_FLIGHT, max(1, _BYTES_IN_FLIGHT * num_pieces // max(1, num_bytes)))

@@ -84,8 +84,10 @@ def _local_states_joined(listing: Listing, logical: str, weight: StoredArray) ->
     shapes: set[tuple[int, ...]] = set()
     for rank, entry in sorted(listing.by_path[logical].items()):
         if isinstance(entry, TensorEntry | ChunkedTensorEntry):
-            local = assemble_entry(logical, entry, rank)
             parts = _parts_of(listing, weight, rank)
+            if not parts and 0 in entry.shape:
+                continue  # a rank without a shard of the table may keep an empty state
+            local = assemble_entry(logical, entry, rank)
             shapes.add(_whole_shape(local, parts, weight))
             pieces += [moved for piece in local.pieces for moved in _moved(piece, local, parts, weight)]
             locals_.append(local)

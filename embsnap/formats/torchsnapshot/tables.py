@@ -9,6 +9,7 @@ from functools import cached_property
 
 from embsnap.errors import ErrorKind, NotFoundError, SnapshotError
 from embsnap.formats.torchsnapshot.arrays import assemble, assemble_entry, is_array, is_sharded, shapes_of
+from embsnap.formats.torchsnapshot.collector import collector_paused
 from embsnap.formats.torchsnapshot.dtensors import is_copy
 from embsnap.formats.torchsnapshot.listing import Listing
 from embsnap.formats.torchsnapshot.states import assemble_state, group_by_parent
@@ -36,6 +37,11 @@ class TableIndex:
         self.names = {path: name for path, name in _named_weights(arrays) if _is_matrix(listing, path)}
         self.states: dict[str, list[str]] = {path: [] for path in self.names}
         self.unattached: list[str] = []
+        self._by_name: dict[str, list[str]] = {}
+        self._by_key: dict[str, list[str]] = {}
+        for path, name in self.names.items():
+            self._by_name.setdefault(name, []).append(path)
+            self._by_key.setdefault(last_segment(path), []).append(path)
         self._attach(arrays)
 
     def find(self, name: str) -> str:
@@ -67,7 +73,9 @@ class TableIndex:
             NotFoundError: As for `find`.
             SnapshotError: The weight or a state cannot be read as it stands.
         """
-        path = self.find(name)
+        return self._built(name, self.find(name), with_state=with_state)
+
+    def _built(self, name: str, path: str, *, with_state: bool = True) -> Table:
         weight = self._weight(name, path)
         table = self.names.get(path, path)
         paths = self.states.get(path, []) if with_state else []
@@ -78,32 +86,30 @@ class TableIndex:
     @cached_property
     def survey(self) -> Mapping[str, Table | SnapshotError]:
         """Every table by the logical path of its weight, or why it cannot be read as it stands."""
-        return {path: self._surveyed(path) for path in self.names}
+        with collector_paused():
+            return {path: self._surveyed(path) for path in self.names}
 
     def _surveyed(self, path: str) -> Table | SnapshotError:
         try:
-            return self.build(path)
+            return self._built(path, path)
         except SnapshotError as error:
             return error
 
     def _attach(self, arrays: list[str]) -> None:
-        weights: dict[str, list[str]] = {}
-        for path, name in self.names.items():
-            weights.setdefault(name, []).append(path)
         for parameter, paths in group_by_parent(arrays).items():
             match = _WEIGHT_KEY.search(parameter)
             if match is None:
                 continue
-            owners = _owners(parameter, weights.get(match["table"], []))
+            owners = _owners(parameter, self._by_name.get(match["table"], []))
             if len(owners) == 1:
                 self.states[owners[0]] += paths
             else:
                 self.unattached += paths
 
     def _matches(self, name: str) -> Iterator[list[str]]:
-        yield [path for path, table in self.names.items() if table == name]
-        yield [path for path in self.names if last_segment(path) == name]
-        yield [path for path in self.names if path == name]
+        yield self._by_name.get(name, [])
+        yield self._by_key.get(name, [])
+        yield [name] if name in self.names else []
         split = split_entry_path(name)
         if split is not None and split[0] in self._listing.by_path.get(split[1], {}):
             yield [split[1]] if _is_matrix(self._listing, split[1]) else []

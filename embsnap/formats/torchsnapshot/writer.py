@@ -6,26 +6,16 @@ killed leaves a directory under `embsnap/` that the next run passes by.
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-import embsnap
-from embsnap.errors import EmbsnapError, RefusedError
-from embsnap.formats.sidecar import Lineage, Sidecar, TableVocabulary, sidecar_location
+from embsnap.formats.sidecar import Lineage, TableVocabulary
+from embsnap.formats.torchsnapshot.commit import TOOL, commit, withdraw
 from embsnap.formats.torchsnapshot.contents import ArrayToWrite, build_manifest, check_contents
-from embsnap.formats.torchsnapshot.destination import (
-    check_destination,
-    claim_run,
-    object_location,
-    run_location,
-    taken,
-)
+from embsnap.formats.torchsnapshot.destination import check_destination, claim_run, object_location
 from embsnap.formats.torchsnapshot.encoding import Primitive, encode_metadata
-from embsnap.formats.torchsnapshot.layout import ObjectLayout, place
-from embsnap.formats.torchsnapshot.metadata import METADATA_LOCATION
+from embsnap.formats.torchsnapshot.layout import place
 from embsnap.formats.torchsnapshot.object_writer import write_objects
 from embsnap.model.findings import Finding
 from embsnap.model.progress import SILENT, Progress
@@ -33,9 +23,12 @@ from embsnap.storage.base import Store
 
 __all__ = ["ArrayToWrite", "WrittenSnapshot", "write_snapshot"]
 
-_TOOL = f"embsnap {embsnap.__version__}"
 _NO_VALUES: Mapping[str, Primitive] = {}
 _NO_VOCABULARIES: Mapping[str, TableVocabulary] = {}
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +57,7 @@ def write_snapshot(
     threads: int = 2,
     block_bytes: int = 1 << 20,
     progress: Progress = SILENT,
+    before_commit: Callable[[], None] = _nothing,
 ) -> WrittenSnapshot:
     """Write arrays and plain values as a snapshot that torchsnapshot 0.1.0 restores.
 
@@ -80,6 +74,7 @@ def write_snapshot(
         threads: Half of how many objects are under way at a time.
         block_bytes: How much is read, summed and written at a time; what fits a core's cache is fastest.
         progress: Observer of the bytes.
+        before_commit: Called once all objects are there; what it raises ends the run without a snapshot.
 
     Raises:
         UsageError, IncompatibleError: The contents cannot be written (see `check_contents`).
@@ -90,56 +85,17 @@ def write_snapshot(
     started = time.perf_counter()
     check_contents(arrays, values)
     notes = check_destination(store)
-    run_id = claim_run(store, plan_digest, _TOOL)
+    run_id = claim_run(store, plan_digest, TOOL)
     layouts = place([array.rows for array in arrays])
     objects = [(object_location(run_id, index), layout) for index, layout in enumerate(layouts)]
     metadata = encode_metadata(build_manifest(arrays, values, objects))
     try:
         sums = write_objects(store, arrays, objects, threads=threads, block_bytes=block_bytes, progress=progress)
-        sidecar = Sidecar(
-            metadata_sha256=hashlib.sha256(metadata).hexdigest(),
-            tool=_TOOL,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            objects=sums,
-            tables=vocabularies,
-            lineage=lineage or Lineage((), "", plan_digest),
-        )
-        _commit(store, metadata, sidecar)
+        before_commit()
+        digest = commit(store, metadata, sums, vocabularies, lineage or Lineage((), "", plan_digest))
     except BaseException:
-        _withdraw(store, run_id, objects, metadata)
+        withdraw(store, run_id, (location for location, _ in objects), metadata)
         raise
     num_bytes = sum(layout.num_bytes for layout in layouts)
     seconds = time.perf_counter() - started
-    return WrittenSnapshot(store.uri, run_id, sidecar.metadata_sha256, num_bytes, seconds, notes)
-
-
-def _commit(store: Store, metadata: bytes, sidecar: Sidecar) -> None:
-    store.create(sidecar_location(metadata), sidecar.to_bytes())
-    try:
-        store.create(METADATA_LOCATION, metadata)
-    except RefusedError as error:
-        raise taken(store, "another writer has committed a snapshot there in the meantime") from error
-
-
-def _withdraw(store: Store, run_id: str, objects: Sequence[tuple[str, ObjectLayout]], metadata: bytes) -> None:
-    """Delete what this run wrote, unless its commit went through or nobody can tell.
-
-    An interrupt can arrive when the metadata is already visible, and a remote storage can lose its answer: the
-    snapshot stands then, and its objects with it.
-    """
-    try:
-        if _is_committed(store, metadata):
-            return
-        for location in (sidecar_location(metadata), *(location for location, _ in objects), run_location(run_id)):
-            store.delete(location)
-    except EmbsnapError:
-        return
-
-
-def _is_committed(store: Store, metadata: bytes) -> bool:
-    found = store.stat(METADATA_LOCATION)
-    return (
-        found is not None
-        and found.size == len(metadata)
-        and store.read(METADATA_LOCATION, limit=found.size) == metadata
-    )
+    return WrittenSnapshot(store.uri, run_id, digest, num_bytes, seconds, notes)

@@ -34,3 +34,15 @@ def test_a_cosine_falls_from_the_ramps_top_to_its_end() -> None:
     found = at({"linear_ramp_to_cosine": ramp}, 0, 5, 10, 15, 20, 30, 31, 1000)
     quarter = 0.2 + 0.8 * 0.5 * (1 + cos(pi / 4))
     assert found == pytest.approx([0.0, 0.5, 1.0, quarter, 0.6, 0.2, 0.2, 0.2])
+
+
+@pytest.mark.parametrize("step", [0, 1, 3, 6, 7, 8, 13, 29, 30, 31, 100])
+def test_the_arithmetic_is_that_of_the_algorithm_ml_to_the_last_bit(step: int) -> None:
+    """`compute_lr` of the-algorithm-ml: a slope times the step; a cosine of pi times the steps since the ramp."""
+    lr, last, ramp, final = 0.3, 0.07, 7, 30
+    constant = {"learning_rate": lr, "num_ramp_steps": ramp}
+    assert at({"linear_ramp_to_constant": constant}, step) == [min(lr, lr / ramp * step)]
+    cosine = last + (lr - last) * 0.5 * (1.0 + cos(pi * (step - ramp) / (final - ramp)))
+    expected = lr / ramp * step if step < ramp else cosine if step <= final else last
+    schedule = {**constant, "final_learning_rate": last, "final_num_steps": final}
+    assert at({"linear_ramp_to_cosine": schedule}, step) == [expected]

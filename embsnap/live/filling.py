@@ -1,0 +1,132 @@
+"""Filling what a rank holds of a table, or of its optimizer state, from a row source, in place.
+
+Shape suffixes: N rows in hand, M of them from one stored block, D columns of the source, d those of a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from embsnap.formats.torchsnapshot.sweeping import Put
+from embsnap.kernels.threads import run
+from embsnap.live.arrays import as_array, put_into
+from embsnap.model.progress import Progress
+from embsnap.model.rows import RowSource
+
+__all__ = ["Band", "RowsPart", "bands", "fill_band", "put_into_band"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowsPart:
+    """A rectangle of a `[V, D]` array in live memory."""
+
+    row: int
+    column: int
+    tensor: Tensor
+    """`[N, d]`."""
+
+    @property
+    def columns(self) -> range:
+        """Of the whole array."""
+        return range(self.column, self.column + self.tensor.shape[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Band:
+    """The parts that take the same rows, so that these are read once."""
+
+    start: int
+    end: int
+    parts: tuple[RowsPart, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the parts."""
+        return sum(part.tensor.numel() * part.tensor.element_size() for part in self.parts)
+
+    def spans(self, dim: int) -> bool:
+        """Whether one part takes all `dim` columns."""
+        return len(self.parts) == 1 and len(self.parts[0].columns) == dim
+
+
+def bands(parts: Iterable[RowsPart]) -> tuple[Band, ...]:
+    """Parts by the rows that they take; those without an element are left out."""
+    by_rows: dict[tuple[int, int], list[RowsPart]] = {}
+    for part in parts:
+        if part.tensor.numel():
+            by_rows.setdefault((part.row, part.row + part.tensor.shape[0]), []).append(part)
+    return tuple(Band(*rows, tuple(found)) for rows, found in sorted(by_rows.items()))
+
+
+def fill_band(band: Band, source: RowSource, *, threads: int, block_bytes: int, task: str, progress: Progress) -> None:
+    """Read the band's rows, block by block, and put their columns into its parts.
+
+    One part in the memory of the CPU that takes all columns is read into directly; all else passes through a block on
+    the host.
+
+    Args:
+        band: Within the source.
+        source: The rows, of the parts' dtype.
+        threads: How many blocks are filled at once.
+        block_bytes: Size of a block.
+        task: Name for `progress`, which was told of its start.
+        progress: Is told of bytes.
+    """
+    row_bytes = max(1, source.dim * source.dtype.itemsize)
+    step = max(1, block_bytes // row_bytes)
+    view = _direct_view(band, source.dim)
+
+    def fill(start: int) -> None:
+        end = min(start + step, band.end)
+        if view is not None:
+            source.read(start, end, view[start - band.start : end - band.start])
+        else:
+            _fill_through_host(band, source, start, end)
+        progress.advance(task, (end - start) * (band.num_bytes // (band.end - band.start)))
+
+    run([partial(fill, start) for start in range(band.start, band.end, step)], threads)
+
+
+def _direct_view(band: Band, dim: int) -> NDArray[Any] | None:
+    tensor = band.parts[0].tensor
+    is_direct = band.spans(dim) and tensor.device.type == "cpu" and tensor.is_contiguous()
+    return as_array(tensor) if is_direct else None
+
+
+def _fill_through_host(band: Band, source: RowSource, start: int, end: int) -> None:
+    staged_ND = torch.empty((end - start, source.dim), dtype=band.parts[0].tensor.dtype)
+    source.read(start, end, as_array(staged_ND))
+    for part in band.parts:
+        columns = part.columns
+        rows_Nd = part.tensor.detach()[start - band.start : end - band.start]
+        rows_Nd.copy_(staged_ND[:, columns.start : columns.stop])
+
+
+def put_into_band(band: Band, task: str, progress: Progress) -> Put:
+    """What puts rows, or some columns of them, into their places of the parts, from any thread."""
+    puts = [(part.columns, put_into(part.tensor)) for part in band.parts]
+    return partial(_put, puts, partial(progress.advance, task))
+
+
+def _put(
+    puts: Sequence[tuple[range, Put]],
+    tell: Callable[[int], None],
+    places_M: NDArray[np.int64],
+    rows_Md: NDArray[Any],
+    first_column: int,
+) -> None:
+    end_column = first_column + rows_Md.shape[1]
+    for columns, put in puts:
+        first, end = max(first_column, columns.start), min(end_column, columns.stop)
+        if first < end:
+            some_Md = np.ascontiguousarray(rows_Md[:, first - first_column : end - first_column])
+            put(places_M, some_Md, first - columns.start)
+            tell(some_Md.nbytes)

@@ -1,0 +1,156 @@
+"""The optimizer state of a live model's tables, wherever its optimizer keeps it.
+
+Forms: a fused optimizer's state is sharded like its table (`<table>.momentum1`); that of a dense one beside a sharded
+table is a plain tensor on each rank, the states of the rank's parts stacked along rows; that of a plain table is a
+tensor of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchrec.distributed.embeddingbag import ShardedEmbeddingBagCollection
+from torchrec.distributed.types import ShardedTensor
+from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper
+
+from embsnap.errors import ErrorKind, UsageError
+from embsnap.live.parts import is_sharded, local_parts
+from embsnap.live.tables import LiveTable
+
+__all__ = ["LiveOptimizer", "LiveState", "initialize_states", "live_states", "slots"]
+
+_COUNTERS = frozenset({"step", "iter"})
+_SECOND_MOMENTS = frozenset({"momentum2", "exp_avg", "exp_avg_sq"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveOptimizer:
+    """What trains a live model's tables."""
+
+    optimizer: torch.optim.Optimizer | None = None
+    """None where it is fused into the backward pass."""
+    step: int | None = None
+    """That it continues from, where the snapshot does not say."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveState:
+    """One optimizer state of one table, as far as this rank holds it."""
+
+    name: str
+    """As the optimizer calls it, without the table's name."""
+    tensors: tuple[Tensor, ...]
+    """For each of the table's parts on this rank; a counter's only one, or one for each."""
+    initial: float
+    """Of rows that no gradient has reached yet."""
+
+    @property
+    def is_counter(self) -> bool:
+        """Whether it counts steps and knows no rows."""
+        return self.name in _COUNTERS
+
+
+def slots(names: Mapping[str, Any]) -> dict[str, str]:
+    """What the states of one table are, by name, whatever its optimizer calls them.
+
+    torchrec calls the first state of every fused optimizer `momentum1`; the second moment of Adam and its like is
+    `momentum2` up to torchrec 0.4 and `exp_avg_sq` since. Dense optimizers have torch's own names.
+
+    Returns:
+        Name → `sum` (of squared gradients), `exp_avg`, `exp_avg_sq`, `step`, or the name itself.
+    """
+    first = "exp_avg" if _SECOND_MOMENTS & names.keys() else "sum"
+    canonical = {"momentum1": first, "momentum2": "exp_avg_sq", "iter": "step"}
+    return {name: canonical.get(name, name) for name in names}
+
+
+def initialize_states(optimizer: torch.optim.Optimizer | None) -> None:
+    """Let dense optimizers that make their state in the first step make it now, so that it can be filled.
+
+    An optimizer with any state is left alone. Parameters stay as they are: their gradients are zero in this step.
+    """
+    for keyed in _keyed(optimizer):
+        if isinstance(keyed, KeyedOptimizerWrapper) and not any(keyed.state.values()):
+            keyed.init_state()
+            keyed.zero_grad()
+
+
+def live_states(table: LiveTable, optimizer: LiveOptimizer) -> dict[str, LiveState]:
+    """The states of a table by what they are, in the given optimizer, or else in the one fused into its backward pass.
+
+    Raises:
+        UsageError: `bad-option`: two optimizers have state of the table.
+    """
+    found = [states for states in _candidates(table, optimizer) if states]
+    if len(found) > 1:
+        raise UsageError(
+            ErrorKind.BAD_OPTION,
+            "two parameters of the optimizer look like this table",
+            where=f"table {table.name}",
+            expected="one optimizer with one set of states",
+            found=", ".join("/".join(states) for states in found),
+            hint="give the optimizer that trains this model, once",
+        )
+    return found[0] if found else {}
+
+
+def _candidates(table: LiveTable, optimizer: LiveOptimizer) -> list[dict[str, LiveState]]:
+    given = [_states(table, state, initial) for state, initial in _given(table, optimizer.optimizer)]
+    return given or [_states(table, *fused) for fused in _fused(table)]
+
+
+def _given(table: LiveTable, optimizer: torch.optim.Optimizer | None) -> Iterator[tuple[Mapping[str, Any], float]]:
+    if optimizer is not None and not isinstance(optimizer, KeyedOptimizer):
+        if table.parameter in optimizer.state:
+            yield optimizer.state[table.parameter], _initial(optimizer, table.parameter)
+        return
+    for keyed in _keyed(optimizer):
+        state = keyed.state_dict()["state"]
+        for key, parameter in keyed.params.items():
+            if (key == table.key or key.endswith(f".{table.key}")) and state.get(key):
+                yield state[key], _initial(keyed, parameter)
+
+
+def _fused(table: LiveTable) -> Iterator[tuple[Mapping[str, Any], float]]:
+    if isinstance(table.collection, ShardedEmbeddingBagCollection):
+        state = table.collection.fused_optimizer.state_dict()["state"]
+        if table.key in state:
+            yield state[table.key], 0.0
+        return
+    for optimizer in getattr(table.parameter, "_in_backward_optimizers", ()):
+        yield optimizer.state[table.parameter], _initial(optimizer, table.parameter)
+
+
+def _keyed(optimizer: torch.optim.Optimizer | None) -> Iterator[KeyedOptimizer]:
+    if isinstance(optimizer, CombinedOptimizer):
+        for _, part in optimizer.optimizers:
+            yield from _keyed(part)
+    elif isinstance(optimizer, KeyedOptimizer):
+        yield optimizer
+
+
+def _initial(optimizer: torch.optim.Optimizer, parameter: Any) -> float:
+    """What Adagrad's sum starts from; every other state starts from zero."""
+    groups = [group for group in optimizer.param_groups if any(member is parameter for member in group["params"])]
+    return float(groups[0].get("initial_accumulator_value", 0.0)) if groups else 0.0
+
+
+def _states(table: LiveTable, states: Mapping[str, Any], initial: float) -> dict[str, LiveState]:
+    named = {name.removeprefix(f"{table.name}."): value for name, value in states.items()}
+    named = {name: value for name, value in named.items() if isinstance(value, Tensor | ShardedTensor)}
+    return {
+        slot: LiveState(name, _tensors(table, name, named[name]), initial if slot == "sum" else 0.0)
+        for name, slot in slots(named).items()
+    }
+
+
+def _tensors(table: LiveTable, name: str, value: Tensor | ShardedTensor) -> tuple[Tensor, ...]:
+    if is_sharded(value) or name in _COUNTERS or len(table.parts) == 1:
+        return tuple(part.tensor for part in local_parts(value))
+    if not table.parts:
+        return ()
+    return tuple(value.detach().split([len(part.tensor) for part in table.parts]))

@@ -1,0 +1,169 @@
+"""What a run of pooled lookups is to do: tables, vocabularies and examples, found and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from embsnap.config.embedding import Pooling, StratifierConfig
+from embsnap.errors import ErrorKind, IncompatibleError, UsageError
+from embsnap.formats.pooled_files import check_pooled_destination
+from embsnap.live.device import choose_device
+from embsnap.live.pool_model import ModelOptions, PoolTables, find_tables
+from embsnap.model.pooling import PoolReport
+from embsnap.ops.pool.examples import ExampleColumns, Examples, check_examples, open_examples
+from embsnap.ops.pool.rows import Unknown
+
+__all__ = ["PoolOptions", "PoolPlan", "plan_pool", "row_bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """What is pooled, and how."""
+
+    model: ModelOptions = field(default_factory=ModelOptions)
+    tables: tuple[str, ...] = ()
+    """Empty for those of which the examples have a column."""
+    features: Mapping[str, str] = field(default_factory=dict)
+    """Column by table, where it is not the table's name."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Column of per-id weights by table."""
+    kept: tuple[str, ...] = ()
+    """Columns that are written beside the vectors."""
+    strata: tuple[StratifierConfig, ...] = ()
+    discrete_column: str = "discrete_features"
+    unknown: Unknown = "skip"
+    batch_size: int = 8192
+    limit: int | None = None
+    """Most examples."""
+    device: str = "auto"
+    compare: str | None = None
+    """A second source: config or snapshot."""
+    compared_vocabularies: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoolPlan:
+    """Everything found and checked, nothing filled yet."""
+
+    source: str
+    examples: Examples
+    tables: PoolTables
+    compared: PoolTables | None
+    options: PoolOptions
+    device: str
+    out: str | None
+    destination: str | None
+
+    @property
+    def num_examples(self) -> int:
+        """That would be pooled."""
+        found, limit = self.examples.num_examples, self.options.limit
+        return found if limit is None else min(found, limit)
+
+    def report(self) -> PoolReport:
+        """Of a dry run."""
+        return PoolReport(
+            source=self.source,
+            examples=self.examples.uri,
+            compared_with=self.options.compare,
+            destination=self.destination,
+            applied=False,
+            device=self.device,
+            num_files=len(self.examples.files),
+            num_examples=self.num_examples,
+            batch_size=self.options.batch_size,
+            tables=(),
+            strata=(),
+            table_bytes=sum(
+                table.num_embeddings * row_bytes(self.tables, table.name) for table in self.tables.config.tables
+            ),
+            lookup_seconds=0.0,
+            seconds=0.0,
+            bags_per_s=None,
+            ids_per_s=None,
+            row_bytes_per_s=None,
+        )
+
+
+def plan_pool(source: str, examples: str, out: str | None, options: PoolOptions) -> PoolPlan:
+    """Find tables, vocabularies and examples, and check that they fit.
+
+    Args:
+        source: A config file, or a snapshot.
+        examples: Parquet: a file, a directory or a glob.
+        out: Where the vectors are to go; None writes none.
+        options: What is pooled, and how.
+
+    Raises:
+        UsageError, NotFoundError, IncompatibleError, SnapshotError, StorageError: Something is missing or does not fit.
+        RefusedError: `destination-taken`.
+    """
+    storage = options.model.storage_options
+    destination = None if out is None else check_pooled_destination(out, storage)
+    device = choose_device(options.device)
+    files = open_examples(examples, storage)
+    wanted = options.tables or tuple(options.features) or None
+    tables = find_tables(source, wanted, options.model)
+    names = [table.name for table in tables.config.tables]
+    if wanted is None:
+        names = [name for name in names if name in files[0].names]
+        if not names:
+            raise _nothing_to_pool(source, files[0].names)
+        tables = find_tables(source, names, options.model)
+    columns = ExampleColumns(
+        features={name: options.features.get(name, name) for name in names},
+        weights={name: column for name, column in options.weights.items() if name in names},
+        kept=options.kept,
+        discrete=options.discrete_column if options.strata else None,
+    )
+    _check_weights(tables, columns)
+    compared = None if options.compare is None else _compared(options, names, tables)
+    return PoolPlan(
+        source, check_examples(examples, files, columns), tables, compared, options, device, out, destination
+    )
+
+
+def _compared(options: PoolOptions, names: list[str], tables: PoolTables) -> PoolTables:
+    assert options.compare is not None
+    vocabularies = options.compared_vocabularies
+    compared = find_tables(options.compare, names, replace(options.model, at=None, vocabularies=vocabularies))
+    for a, b in zip(tables.config.tables, compared.config.tables, strict=True):
+        if a.embedding_dim != b.embedding_dim:
+            raise IncompatibleError(
+                ErrorKind.SHAPE_MISMATCH,
+                "the vectors of the two sources have different lengths",
+                where=f"table {a.name}",
+                expected=a.embedding_dim,
+                found=b.embedding_dim,
+            )
+    return compared
+
+
+def _check_weights(tables: PoolTables, columns: ExampleColumns) -> None:
+    for table in tables.config.tables:
+        if columns.weights and table.pooling is Pooling.MEAN:
+            raise UsageError(
+                ErrorKind.BAD_OPTION,
+                "torch weighs no bags that are pooled by their mean",
+                where=f"table {table.name}",
+                expected="pooling: sum",
+                found="mean",
+                hint="leave the weights out, or pool that table in a run of its own",
+            )
+
+
+def _nothing_to_pool(source: str, names: tuple[str, ...]) -> UsageError:
+    return UsageError(
+        ErrorKind.NOTHING_TO_DO,
+        "the examples have no column of a table's name, of those that have a vocabulary",
+        where=source,
+        found=f"columns {', '.join(names[:20])}",
+        hint="--feature TABLE=COLUMN names a table's column, --vocab TABLE=URI its vocabulary",
+    )
+
+
+def row_bytes(tables: PoolTables, name: str) -> int:
+    """Of one row of a table."""
+    config = next(table for table in tables.config.tables if table.name == name)
+    return config.embedding_dim * tables.dtypes[name].itemsize

@@ -1,0 +1,142 @@
+"""The tables of a live model, whether they are plain, on a GPU, or sharded over ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+from torchrec import EmbeddingBagCollection
+from torchrec.distributed.embedding_lookup import BaseEmbeddingLookup
+from torchrec.distributed.embeddingbag import ShardedEmbeddingBagCollection
+from torchrec.distributed.types import ShardedTensor
+
+from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError
+from embsnap.live.arrays import numpy_dtype_of
+from embsnap.live.filling import Band, RowsPart, bands
+from embsnap.live.parts import LocalPart, local_parts
+from embsnap.model.rows import RowSource
+
+__all__ = ["Collection", "LiveTable", "find_tables", "forget_cached_rows", "is_shared"]
+
+Collection: TypeAlias = EmbeddingBagCollection | ShardedEmbeddingBagCollection
+
+_PREFIX, _SUFFIX = "embedding_bags.", ".weight"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveTable:
+    """One table of a live model, and what this rank holds of it."""
+
+    name: str
+    collection: Collection
+    weight: Tensor | ShardedTensor
+    parts: tuple[LocalPart, ...]
+    """In the order in which the rank holds them."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole table."""
+        return tuple(self.weight.metadata().size if isinstance(self.weight, ShardedTensor) else self.weight.shape)
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """The parts, by rows."""
+        return bands(RowsPart(part.offsets[0], part.offsets[1], part.tensor) for part in self.parts)
+
+    @property
+    def key(self) -> str:
+        """Of its weight within its collection."""
+        return f"{_PREFIX}{self.name}{_SUFFIX}"
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        """What optimizers know of it on this rank."""
+        parameter: nn.Parameter = self.collection.embedding_bags[self.name].weight
+        return parameter
+
+
+def is_shared(model: nn.Module) -> bool:
+    """Whether the model lies over several ranks, so that all of them fill it together."""
+    over_ranks = (ShardedEmbeddingBagCollection, DistributedDataParallel)
+    return any(isinstance(module, over_ranks) for module in model.modules()) or any(
+        isinstance(parameter, DTensor) for parameter in model.parameters()
+    )
+
+
+def find_tables(model: nn.Module, sources: dict[str, RowSource]) -> list[LiveTable]:
+    """The tables of `model` that are to be filled, each checked against what fills it.
+
+    Args:
+        model: Contains EmbeddingBagCollections, sharded or not.
+        sources: By name of table.
+
+    Raises:
+        NotFoundError: The model has no such table, or several.
+        IncompatibleError: A table has another shape or dtype, or no memory yet.
+    """
+    found: dict[str, list[LiveTable]] = {}
+    for module in model.modules():
+        if isinstance(module, EmbeddingBagCollection | ShardedEmbeddingBagCollection):
+            for table in _tables_of(module):
+                found.setdefault(table.name, []).append(table)
+    tables = []
+    for name, source in sources.items():
+        _check_home(name, found)
+        _check_table(found[name][0], source)
+        tables.append(found[name][0])
+    return tables
+
+
+def forget_cached_rows(collection: Collection) -> None:
+    """Let go of rows that a device caches of tables in host memory, which are about to change."""
+    for lookup in collection._lookups if isinstance(collection, ShardedEmbeddingBagCollection) else ():
+        if isinstance(lookup, BaseEmbeddingLookup):  # those of data-parallel tables cache nothing
+            lookup.flush()
+            lookup.purge()
+
+
+def _tables_of(collection: Collection) -> list[LiveTable]:
+    if isinstance(collection, EmbeddingBagCollection):
+        names = [table.name for table in collection.embedding_bag_configs()]
+        weights = {name: collection.embedding_bags[name].weight for name in names}
+    else:
+        state = collection.state_dict()
+        weights = {key.removeprefix(_PREFIX).removesuffix(_SUFFIX): value for key, value in state.items()}
+    return [LiveTable(name, collection, weight, local_parts(weight)) for name, weight in weights.items()]
+
+
+def _check_home(name: str, found: dict[str, list[LiveTable]]) -> None:
+    num_found = len(found.get(name, ()))
+    if num_found != 1:
+        raise NotFoundError(
+            ErrorKind.AMBIGUOUS_TABLE if num_found else ErrorKind.NO_SUCH_TABLE,
+            f"{num_found or 'no'} EmbeddingBagCollections of the model have this table",
+            where=f"table {name}",
+            expected="exactly one",
+            found=f"tables {', '.join(sorted(found)) or 'none'}",
+            hint="name the tables as the model does, each in one collection",
+        )
+
+
+def _check_table(table: LiveTable, source: RowSource) -> None:
+    if table.shape != (source.num_rows, source.dim):
+        raise IncompatibleError(
+            ErrorKind.SHAPE_MISMATCH,
+            "the model's table has another shape than the config's",
+            where=f"table {table.name}",
+            expected=[source.num_rows, source.dim],
+            found=list(table.shape),
+        )
+    for part in table.parts:
+        if part.tensor.is_meta or numpy_dtype_of(part.tensor) != source.dtype:
+            raise IncompatibleError(
+                ErrorKind.DTYPE_MISMATCH,
+                "the model's table cannot take the planned rows",
+                where=f"table {table.name}",
+                expected=source.dtype.name,
+                found="a meta tensor" if part.tensor.is_meta else numpy_dtype_of(part.tensor).name,
+                hint="materialise the model, set the table's data_type to the model's, and pretrained.cast: true",
+            )

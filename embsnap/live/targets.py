@@ -1,0 +1,144 @@
+"""What a plan fills in a live model: checked first, then filled."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+from torch import nn
+from torchrec import EmbeddingBagCollection
+
+from embsnap.live.arrays import TensorRows
+from embsnap.live.filling import Band, fill_band, put_into_band
+from embsnap.live.live_state import LiveOptimizer, initialize_states
+from embsnap.live.lookup import check_lookup
+from embsnap.live.parts import is_sharded
+from embsnap.live.rank_reports import RankReport, report_of
+from embsnap.live.state_fill import StateFill, plan_state_fill
+from embsnap.live.tables import LiveTable, find_tables, forget_cached_rows
+from embsnap.model.findings import Finding
+from embsnap.model.progress import Progress
+from embsnap.model.rows import RowSource
+from embsnap.ops.warmstart.fetching import Fetching
+from embsnap.ops.warmstart.plan import WarmstartPlan
+from embsnap.ops.warmstart.result import Lookup
+from embsnap.ops.warmstart.state_rows import CarriedState, FoldedState
+from embsnap.ops.warmstart.table import PlannedTable
+from embsnap.ops.warmstart.tap import Tap
+
+__all__ = ["Filled", "Target", "fill_targets", "find_targets"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filled:
+    """What a rank has to tell the others once its tables are filled."""
+
+    report: RankReport
+    lookups: tuple[Lookup, ...]
+    notes: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """One table and what it is filled from, checked."""
+
+    table: LiveTable
+    planned: PlannedTable
+    state: StateFill
+
+
+def find_targets(model: nn.Module, plan: WarmstartPlan, optimizer: LiveOptimizer) -> list[Target]:
+    """Everything that is to be filled, nothing of it touched.
+
+    Raises:
+        NotFoundError, IncompatibleError, UsageError: See `warm_start`.
+    """
+    planned = {table.name: table for table in plan.tables}
+    tables = find_tables(model, {name: table.tap for name, table in planned.items()})
+    if any(table.state_to_write for table in plan.tables):
+        initialize_states(optimizer.optimizer)
+    return [
+        Target(table, planned[table.name], plan_state_fill(table, planned[table.name], optimizer)) for table in tables
+    ]
+
+
+def fill_targets(targets: list[Target], plan: WarmstartPlan, block_bytes: int, progress: Progress) -> Filled:
+    """Write the planned rows and optimizer state into this rank's parts of the tables, and check what a lookup gives.
+
+    Args:
+        targets: This rank's tables; all their checks are behind them.
+        plan: Where the rows come from.
+        block_bytes: How much is read at a time.
+        progress: Told of every block.
+
+    Raises:
+        SnapshotError: An object is not what the metadata says, or was replaced meanwhile; rows may be written by then.
+        StorageError: The storage failed.
+        IncompatibleError: `cast-overflow`, or `lookup-mismatch`.
+    """
+    for collection in {id(target.table.collection): target.table.collection for target in targets}.values():
+        forget_cached_rows(collection)
+    for target in targets:
+        _fill_table(target, plan, block_bytes, progress)
+        _fill_state(target, plan, block_bytes, progress)
+    plan.check_unchanged()
+    return Filled(
+        report=report_of(plan),
+        lookups=_check_lookups(targets),
+        notes=tuple(note for target in targets for note in target.state.notes),
+    )
+
+
+def _fill_table(target: Target, plan: WarmstartPlan, block_bytes: int, progress: Progress) -> None:
+    """Fill a live table: block by block, or in the order of storage where rows would have to be fetched one by one."""
+    tap, task = target.planned.tap, f"filling {target.table.name}"
+    progress.start(task, sum(band.num_bytes for band in target.table.bands))
+    for band in target.table.bands:
+        if tap.is_swept and (band.spans(tap.dim) or not tap.with_norms):
+            _sweep_band(band, tap, plan.options.threads, block_bytes, task, progress)
+        else:
+            threads = plan.threads_to(None)
+            fill_band(band, tap, threads=threads, block_bytes=block_bytes, task=task, progress=progress)
+    progress.finish(task)
+
+
+def _sweep_band(band: Band, tap: Tap, threads: int, block_bytes: int, task: str, progress: Progress) -> None:
+    put = put_into_band(band, task, progress)
+    tap.sweep(band.start, band.end, put, threads=threads, block_bytes=block_bytes)
+    if band.spans(tap.dim):
+        tap.add_norms(band.start, TensorRows(band.parts[0].tensor), block_bytes)
+
+
+def _fill_state(target: Target, plan: WarmstartPlan, block_bytes: int, progress: Progress) -> None:
+    task = f"filling the optimizer state of {target.table.name}"
+    progress.start(task, sum(band.num_bytes for band, _ in target.state.carried))
+    for band, source in target.state.carried:
+        if isinstance(source, CarriedState) and source.is_swept:
+            for part in band.parts:
+                part.tensor.fill_(source.initial)
+            source.sweep(band.start, band.end, put_into_band(band, task, progress))
+            continue
+        threads, staging = plan.threads_to(None), _staging(target, band, source)
+        with nullcontext() if staging is None else staging:
+            rows = replace(source, fetching=staging)
+            fill_band(band, rows, threads=threads, block_bytes=block_bytes, task=task, progress=progress)
+    target.state.fill_rest()
+    progress.finish(task)
+
+
+def _staging(target: Target, band: Band, source: CarriedState | FoldedState) -> Fetching | None:
+    """Fetches what has to be put together of several places before it is asked for block by block."""
+    old = target.planned.old
+    if old is None or isinstance(source, CarriedState):
+        return None
+    return old.fetching(source.old, source.wanted(band.start, band.end), band.end - band.start)
+
+
+def _check_lookups(targets: list[Target]) -> tuple[Lookup, ...]:
+    """Compare a pooled lookup through each collection that lies on this rank alone with the source rows."""
+    sources: dict[int, tuple[EmbeddingBagCollection, dict[str, RowSource]]] = {}
+    for target in targets:
+        collection = target.table.collection
+        if isinstance(collection, EmbeddingBagCollection) and not is_sharded(target.table.weight):
+            sources.setdefault(id(collection), (collection, {}))[1][target.table.name] = target.planned.rows
+    return tuple(lookup for collection, rows in sources.values() for lookup in check_lookup(collection, rows))

@@ -1,0 +1,1 @@
+"""Pooled lookups of real examples: what of it needs no torch."""

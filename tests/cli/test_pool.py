@@ -1,0 +1,280 @@
+"""`embsnap pool`: against a naive loop over the same examples."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from embsnap.formats.vocabulary_writer import write_vocabulary
+from embsnap.model.vocabulary import Declared
+from embsnap.testing.tables import write_arrays
+from embsnap.testing.vocabularies import make_vocabulary
+
+pytest.importorskip("torchrec")
+
+DIM = 8
+IDS = {"user": [70, 50, 60, 10, 11], "item": ["a", "b", "c"]}
+NUM_EXAMPLES = 50
+
+
+def rows_of(table: str, seed: int = 0) -> NDArray[np.float32]:
+    rng = np.random.default_rng([seed, len(IDS[table])])
+    return rng.normal(size=(len(IDS[table]), DIM)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def examples() -> dict[str, list[Any]]:
+    """Users in lists with unknown ids, nulls and empty lists; one item each, some of them null."""
+    rng = np.random.default_rng(1)
+    users: list[Any] = [rng.choice([*IDS["user"], 99], size=rng.integers(0, 5)).tolist() for _ in range(NUM_EXAMPLES)]
+    users[3] = None
+    items = [None if number % 7 == 0 else IDS["item"][number % 3] for number in range(NUM_EXAMPLES)]
+    weights = [None if bag is None else [0.5 * i + 1 for i in range(len(bag))] for bag in users]
+    discrete = [[number % 2, number % 5][: 1 if number == 8 else 2] for number in range(NUM_EXAMPLES)]
+    return {
+        "user": users,
+        "item": items,
+        "w": weights,
+        "discrete_features": discrete,
+        "key": list(range(NUM_EXAMPLES)),
+    }
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, examples: dict[str, list[Any]]) -> Path:
+    """Snapshots `a` and `b` (other rows, user 70 in another place), vocabularies, and two files of examples."""
+    root = tmp_path_factory.mktemp("pool")
+    for name, ids in IDS.items():
+        write_vocabulary(make_vocabulary(ids), str(root / f"{name}.parquet"))
+    moved = [50, 70, 60, 10, 12]
+    write_vocabulary(make_vocabulary(moved), str(root / "user_b.parquet"))
+    write_arrays(str(root / "a"), {name: rows_of(name) for name in IDS})
+    rows_b = rows_of("user")[[1, 0, 2, 3, 4]]
+    write_arrays(str(root / "b"), {"user": rows_b, "item": 2 * rows_of("item")})
+    table = pa.table(examples)
+    (root / "examples").mkdir()
+    pq.write_table(table.slice(0, 20), root / "examples" / "0.parquet", row_group_size=6)
+    pq.write_table(table.slice(20), root / "examples" / "1.parquet")
+    return root
+
+
+def vocab(place: Path, **others: str) -> list[str]:
+    files = {"user": "user.parquet", "item": "item.parquet"} | others
+    return [text for name, file in files.items() for text in ("--vocab", f"{name}={place / file}")]
+
+
+def expected(table: str, bags: list[Any], weights: list[Any] | None = None) -> NDArray[np.float32]:
+    """Pooled one by one, in float64."""
+    known = {entity: row for row, entity in enumerate(IDS[table])}
+    rows, pooled = rows_of(table).astype(np.float64), np.zeros((len(bags), DIM))
+    for example, bag in enumerate(bags):
+        ids = [] if bag is None else bag if isinstance(bag, list) else [bag]
+        for number, entity in enumerate(ids):
+            weight = 1.0 if weights is None else weights[example][number]
+            if entity in known:
+                pooled[example] += weight * rows[known[entity]]
+    return pooled.astype(np.float32)
+
+
+def vectors(path: Path, column: str) -> NDArray[np.float32]:
+    found = pq.read_table(path)[column].combine_chunks()
+    return np.asarray(found.flatten()).reshape(len(found), -1)
+
+
+def test_vectors_are_those_of_a_loop(embsnap: Any, place: Path, examples: dict[str, list[Any]], tmp_path: Path) -> None:
+    out = tmp_path / "pooled.parquet"
+    run = embsnap(
+        "pool", place / "a", place / "examples", *vocab(place), "--out", out, "--keep", "key", "--batch-size", 7
+    )
+    assert run.exit_code == 0, run.stderr
+    assert "pooled 50 examples of 2 files on" in run.stdout
+    assert str(out) in run.stdout
+    table = pq.read_table(out)
+    assert table.column_names == ["key", "user", "item"]
+    assert table["key"].to_pylist() == examples["key"]
+    for name in IDS:
+        np.testing.assert_allclose(vectors(out, name), expected(name, examples[name]), rtol=1e-5, atol=1e-6)
+
+
+def test_figures_are_those_of_a_loop(embsnap: Any, place: Path, examples: dict[str, list[Any]]) -> None:
+    run = embsnap("pool", place / "a", place / "examples", *vocab(place), "--json", "--batch-size", 9)
+    assert run.exit_code == 0, run.stderr
+    report = json.loads(run.stdout)
+    user = next(found for found in report["tables"] if found["name"] == "user")
+    ids = [entity for bag in examples["user"] if bag for entity in bag]
+    known = [entity for entity in ids if entity != 99]
+    bags = [[entity for entity in bag or [] if entity != 99] for bag in examples["user"]]
+    assert (user["num_bags"], user["num_ids"], user["num_unknown"]) == (50, len(ids), len(ids) - len(known))
+    assert user["oov_rate"] == pytest.approx((len(ids) - len(known)) / len(ids))
+    assert user["num_empty_bags"] == sum(not bag for bag in bags)
+    assert user["pooling_factor"] == pytest.approx(len(known) / 50)
+    assert user["max_bag"] == max(map(len, bags))
+    norms = np.linalg.norm(expected("user", examples["user"]), axis=1)
+    assert user["mean_norm"] == pytest.approx(norms.mean(), rel=1e-5)
+    counts = sorted((known.count(entity) for entity in IDS["user"]), reverse=True)
+    access = {"num_rows_touched": 5, "max_lookups": counts[0]}
+    assert access.items() <= user["access"].items()
+    assert user["access"]["top_1_percent"] == pytest.approx(counts[0] / len(known))
+    assert report["row_bytes_per_s"] > 0
+    assert report["bags_per_s"] > 0
+
+
+def test_weights_and_strata(embsnap: Any, place: Path, examples: dict[str, list[Any]], tmp_path: Path) -> None:
+    out = tmp_path / "pooled.parquet"
+    weights, strata = ("--weights", "user=w"), ("--stratum", "odd=0:1", "--stratum", "four=1:4", "--stratum", "no=0:9")
+    run = embsnap("pool", place / "a", place / "examples", *vocab(place), *weights, *strata, "--out", out, "--json")
+    assert run.exit_code == 0, run.stderr
+    pooled = expected("user", examples["user"], examples["w"])
+    np.testing.assert_allclose(vectors(out, "user"), pooled, rtol=1e-5, atol=1e-6)
+    found = {(part["stratum"], part["table"]): part for part in json.loads(run.stdout)["strata"]}
+    assert len(found) == 6
+    for name, index, value in (("odd", 0, 1), ("four", 1, 4)):
+        inside = [len(row) > index and row[index] == value for row in examples["discrete_features"]]
+        part = found[name, "user"]
+        assert part["num_examples"] == sum(inside)
+        np.testing.assert_allclose(part["mean"], pooled[inside].mean(axis=0), rtol=1e-4, atol=1e-6)
+    assert found["no", "item"] == {"stratum": "no", "table": "item", "num_examples": 0, "mean_norm": None, "mean": None}
+
+
+def test_compared_bags_are_the_same_where_all_entities_are_carried(
+    embsnap: Any, place: Path, examples: dict[str, list[Any]]
+) -> None:
+    other = ["--compare", place / "b", "--compare-vocab", f"user={place / 'user_b.parquet'}"]
+    other += ["--compare-vocab", f"item={place / 'item.parquet'}"]
+    run = embsnap("pool", place / "a", place / "examples", *vocab(place), *other, "--json")
+    assert run.exit_code == 0, run.stderr
+    tables = {found["name"]: found["change"] for found in json.loads(run.stdout)["tables"]}
+    carried = [bag for bag in examples["user"] if bag and not {11, 99} & set(bag)]
+    assert len(carried) > 3
+    assert (tables["user"]["num_carried"], tables["user"]["num_identical"]) == (len(carried), len(carried))
+    assert tables["user"]["max_relative_l2"] == 0
+    items = sum(item is not None for item in examples["item"])
+    assert (tables["item"]["num_carried"], tables["item"]["num_identical"]) == (items, 0)
+    assert tables["item"]["median_relative_l2"] == pytest.approx(1)
+    text = embsnap("pool", place / "a", place / "examples", *vocab(place), *other).stdout
+    assert f"against {place / 'b'}" in text
+
+
+def test_a_config_is_warm_started(embsnap: Any, place: Path, examples: dict[str, list[Any]], tmp_path: Path) -> None:
+    config = {
+        "tables": [
+            {
+                "name": "user",
+                "num_embeddings": 5,
+                "embedding_dim": DIM,
+                "pooling": "mean",
+                "vocab": str(place / "user_b.parquet"),
+                "pretrained": {
+                    "emb_name": "user",
+                    "embedding_snapshot_uri": str(place / "a"),
+                    "vocab": str(place / "user.parquet"),
+                },
+            }
+        ]
+    }
+    (tmp_path / "job.yaml").write_text(json.dumps(config))
+    out = tmp_path / "pooled"
+    run = embsnap("pool", tmp_path / "job.yaml", place / "examples", "--out", out, "--limit", 30)
+    assert run.exit_code == 0, run.stderr
+    pooled = vectors(out / "part-00000.parquet", "user")
+    assert len(pooled) == 30
+    checked = 0
+    for example, bag in enumerate(examples["user"][:30]):
+        if bag and not {11, 99} & set(bag):
+            wanted = expected("user", [bag])[0] / len(bag)
+            np.testing.assert_allclose(pooled[example], wanted, rtol=1e-5, atol=1e-6)
+            checked += 1
+    assert checked > 3
+
+
+def test_a_dry_run_writes_nothing(embsnap: Any, place: Path, tmp_path: Path) -> None:
+    arguments = ("pool", place / "a", place / "examples", *vocab(place), "--out", tmp_path / "x.parquet", "--dry-run")
+    run = embsnap(*arguments, "--json")
+    report = json.loads(run.stdout)
+    assert (run.exit_code, report["applied"], report["num_examples"]) == (0, False, 50)
+    assert "would pool 50 examples" in embsnap(*arguments).stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "said"),
+    [
+        (["--feature", "user=nowhere", "--vocab", "user={}/user.parquet"], 3, "nowhere"),
+        (["--table", "none"], 3, "one of user, item"),
+        (["--table", "item"], 5, "--vocab item=URI"),
+        ([], 5, "--vocab user=URI"),
+        (["--vocab", "user={}/user.parquet", "--pooling", "mean", "--weights", "user=w"], 2, "mean"),
+        (["--vocab", "user={}/user.parquet", "--weights", "user=discrete_features"], 5, "one weight for each id"),
+        (["--vocab", "user={}/user.parquet", "--oov", "row"], 2, "no rows for unknown ids"),
+        (["--vocab", "user={}/item.parquet"], 5, "string"),
+        (["--vocab", "item={}/user_b.parquet", "--table", "item"], 5, "rows below 3"),
+        (["--vocab", "user={}/user.parquet", "--stratum", "x"], 2, "NAME=INDEX:VALUE"),
+        (["--vocab", "user={}/user.parquet", "--stratum", "x=0:1", "--discrete-column", "key"], 5, "lists of integers"),
+        (["--vocab", "user={}/user.parquet", "--out", "{}/user.parquet"], 7, "holds something already"),
+        (["--vocab", "user={}/user.parquet", "--device", "tpu"], 2, "tpu"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    embsnap: Any, place: Path, arguments: list[str], exit_code: int, said: str
+) -> None:
+    run = embsnap("pool", place / "a", place / "examples", *(text.replace("{}", str(place)) for text in arguments))
+    assert run.exit_code == exit_code, run.stderr
+    assert said in run.stderr
+
+
+def test_examples_without_a_table_s_column_are_refused(embsnap: Any, place: Path) -> None:
+    run = embsnap("pool", place / "a", place / "user.parquet", *vocab(place))
+    assert run.exit_code == 2
+    assert "--feature TABLE=COLUMN" in run.stderr
+
+
+def test_rows_for_unknown_ids(embsnap: Any, place: Path, examples: dict[str, list[Any]], tmp_path: Path) -> None:
+    declared = replace(make_vocabulary(IDS["user"][:4]), declared=Declared(num_rows=5, oov=(4, 5)))
+    write_vocabulary(declared, str(tmp_path / "oov.parquet"))
+    vocabulary, out = ("--vocab", f"user={tmp_path / 'oov.parquet'}"), tmp_path / "pooled.parquet"
+    run = embsnap("pool", place / "a", place / "examples", *vocabulary, "--oov", "row", "--out", out, "--json")
+    assert run.exit_code == 0, run.stderr
+    as_known = [None if bag is None else [11 if entity == 99 else entity for entity in bag] for bag in examples["user"]]
+    np.testing.assert_allclose(vectors(out, "user"), expected("user", as_known), rtol=1e-5, atol=1e-6)
+    (user,) = json.loads(run.stdout)["tables"]
+    assert user["num_unknown"] == sum(entity in (11, 99) for bag in examples["user"] if bag for entity in bag)
+
+
+def test_dictionaries_and_fixed_lists_are_read(embsnap: Any, place: Path, tmp_path: Path) -> None:
+    columns = {
+        "item": pa.array(["a", "c", "a"]).dictionary_encode(),
+        "user": pa.FixedSizeListArray.from_arrays(pa.array([70, 50, 60, 10, 11, 70]), 2),
+        "kind": pa.array(["x", None, "y"]).dictionary_encode(),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "examples.parquet")
+    out = tmp_path / "pooled.parquet"
+    run = embsnap("pool", place / "a", tmp_path / "examples.parquet", *vocab(place), "--keep", "kind", "--out", out)
+    assert run.exit_code == 0, run.stderr
+    assert pq.read_table(out)["kind"].to_pylist() == ["x", None, "y"]
+    np.testing.assert_array_equal(vectors(out, "item"), rows_of("item")[[0, 2, 0]])
+    np.testing.assert_allclose(vectors(out, "user"), expected("user", [[70, 50], [60, 10], [11, 70]]), rtol=1e-6)
+
+
+def test_a_null_id_in_a_list_is_refused(embsnap: Any, place: Path, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"user": [[70, None], [50]]}), tmp_path / "examples.parquet")
+    run = embsnap("pool", place / "a", tmp_path / "examples.parquet", *vocab(place))
+    assert run.exit_code == 5
+    assert "1 of 3 ids to look up are null" in run.stderr
+
+
+@pytest.mark.gpu
+def test_a_gpu_pools_what_the_cpu_does(
+    embsnap: Any, place: Path, examples: dict[str, list[Any]], tmp_path: Path
+) -> None:
+    out = tmp_path / "pooled.parquet"
+    run = embsnap("pool", place / "a", place / "examples", *vocab(place), "--device", "cuda", "--out", out)
+    assert run.exit_code == 0, run.stderr
+    np.testing.assert_allclose(vectors(out, "user"), expected("user", examples["user"]), rtol=1e-5, atol=1e-5)

@@ -1,0 +1,64 @@
+"""Run by torchrun: fills a row-wise model from a store that is watched, or that fails on rank 1 alone.
+
+    torchrun --nproc-per-node 2 fill_watched.py CONFIG OUT WHAT
+
+WHAT is `count` (bytes read, from a store that cannot map), or what happens on rank 1: `config` (it is given another
+one), `read` (its reads of rows fail) or `exit` (it ends before it reads rows). Each rank writes `OUT/<rank>.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch.distributed as dist
+from sharded_models import build, held, start
+
+import embsnap
+from embsnap.errors import EmbsnapError
+from embsnap.formats.torchsnapshot import snapshot as snapshots
+from embsnap.storage.base import Store
+from embsnap.storage.uri import open_store
+from embsnap.storage.wrappers import CountingStore
+from embsnap.testing.faults import Fault, FaultStore, input_output_error
+
+UNTOUCHED = -9.0
+
+
+def main(config: str, out: str, what: str) -> None:
+    """Fill, and say how it went."""
+    start()
+    rank = dist.get_rank()
+    stores: list[CountingStore] = []
+
+    def open_watched(uri: str, options: dict[str, str] | None = None) -> Store:
+        store = open_store(uri, options)
+        if rank == 1 and what in ("read", "exit"):
+            action = input_output_error if what == "read" else lambda location: os._exit(3)
+            store = FaultStore(store, Fault("read_ranges", action, match="[!.]*"))
+        stores.append(CountingStore(store, maps=False))
+        return stores[-1]
+
+    snapshots.open_store = open_watched
+    model = build({"user": ("rw", int(Path(config).with_suffix(".rows").read_text()))}, "rowwise")
+    arrays = held(model, model.fused_optimizer)
+    for array in arrays.values():
+        array[...] = UNTOUCHED
+    outcome: dict[str, object] = {}
+    try:
+        embsnap.warm_start(model, config + ".missing" * (what == "config" and rank == 1))
+        outcome["num_rows"] = sum(len(array) for name, array in arrays.items() if "/weight" in name)
+    except EmbsnapError as error:
+        outcome |= {"kind": error.kind, "message": str(error)}
+    outcome["untouched"] = all((array == UNTOUCHED).all() for array in arrays.values())
+    read = [item for store in stores for item in store.bytes_read.items()]
+    outcome["bytes_of_rows"] = sum(num_bytes for location, num_bytes in read if not location.startswith("."))
+    (Path(out) / f"{rank}.json").write_text(json.dumps(outcome))
+    if what != "exit":
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
