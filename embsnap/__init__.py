@@ -20,6 +20,7 @@ from embsnap.errors import (
 )
 
 __all__ = [
+    "EmbeddingLogger",
     "EmbsnapError",
     "ErrorKind",
     "GateError",
@@ -27,7 +28,9 @@ __all__ = [
     "LargeEmbeddings",
     "LargeEmbeddingsConfig",
     "NotFoundError",
+    "Precision",
     "RefusedError",
+    "SaveOptions",
     "SmallEmbeddings",
     "SnapshotError",
     "StorageError",
@@ -36,9 +39,13 @@ __all__ = [
     "VocabIndex",
     "WarmstartOptions",
     "__version__",
+    "async_save",
+    "for_inference",
+    "migration",
     "open_snapshot",
     "plan_warmstart",
     "read_vocabulary",
+    "save",
     "warm_start",
     "write_warmstart",
 ]
@@ -46,15 +53,22 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "EmbeddingLogger": "embsnap.live.embedding_logger",
     "LargeEmbeddings": "embsnap.live.modules",
     "LargeEmbeddingsConfig": "embsnap.config.embedding",
+    "Precision": "embsnap.live.inference",
+    "SaveOptions": "embsnap.live.save",
     "SmallEmbeddings": "embsnap.live.modules",
     "Vocab": "embsnap.ops.vocab",
     "VocabIndex": "embsnap.ops.vocab_index",
     "WarmstartOptions": "embsnap.ops.warmstart.plan",
+    "async_save": "embsnap.live.save",
+    "for_inference": "embsnap.live.inference",
+    "migration": "embsnap.ops.migrate.builder",
     "open_snapshot": "embsnap.formats.torchsnapshot.snapshot",
     "plan_warmstart": "embsnap.ops.warmstart.plan",
     "read_vocabulary": "embsnap.formats.vocabulary",
+    "save": "embsnap.live.save",
     "warm_start": "embsnap.live.warm_start",
     "write_warmstart": "embsnap.ops.warmstart.plan",
 }

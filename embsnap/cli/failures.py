@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ from embsnap.errors import EmbsnapError, ErrorKind
 __all__ = ["Failure", "Terminated", "close_pipe", "describe"]
 
 _BUG_HINT = "run the command again as `embsnap --traceback …` and report what it prints"
+_MEMORY_HINT = "check the numbers of rows and columns that were asked for, or use a machine with more memory"
 _SCHEMA = {"schema": "embsnap.error", "version": 1}
 
 
@@ -29,7 +31,7 @@ class Failure:
 
     Attributes:
         exit_code: What the process ends with.
-        kind: Stable string: an `ErrorKind`, `bug`, `interrupted` or `terminated`.
+        kind: Stable string: an `ErrorKind`, `bug`, `interrupted`, `terminated` or `out-of-memory`.
         message: For people, several lines at most.
         details: What else an error carries, for scripts.
     """
@@ -59,6 +61,8 @@ def describe(error: BaseException) -> Failure:
         return Failure(130, "interrupted", "interrupted", {})
     if isinstance(error, Terminated):
         return Failure(143, "terminated", "terminated", {})
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return Failure(6, "out-of-memory", f"there is not enough memory{_reason(error)}\n  try: {_MEMORY_HINT}", {})
     return _of_bug(error)
 
 
@@ -82,6 +86,10 @@ def _of_click(error: click.ClickException) -> Failure:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "embsnap"
     return Failure(2, ErrorKind.BAD_OPTION.value, f"{message}\n  try: {path} --help", {})
+
+
+def _reason(error: BaseException) -> str:
+    return f": {printable(str(error))}" if str(error) else ""
 
 
 def _of_bug(error: BaseException) -> Failure:

@@ -26,15 +26,31 @@ class Entry:
 
 _SUMMARIES = {
     "config": "Check configuration files, and describe what may stand in them.",
+    "copy": "Copy a snapshot or a vocabulary, verified and resumable, between any two stores.",
     "demo": "Try a warm start on two days of a made-up interaction graph.",
+    "diff": "Compare two snapshots: structure, and how far each entity's row went.",
     "doctor": "Check that what is installed fits together and loads.",
+    "export": "Write tables as files for serving stores and notebooks: id, row and vector of each entity.",
+    "gc": "Remove what runs and copies left under URI that did not come to their end.",
+    "history": "Show the statistics of every step of a run as series.",
+    "import": "Make a snapshot of files with vectors: parquet, arrow, npy, safetensors, csv, word2vec, GloVe.",
     "inspect": "Show what is in the snapshot at URI: tables, optimizer state, other entries, origin, findings.",
+    "lookup": "Show entities' rows: values, norm, optimizer state, nearest neighbours, in one snapshot or two.",
+    "pool": "Pool real examples through vocabularies and tables: vectors, throughput, unknown ids, access skew.",
+    "projector": "Write a sample of tables as files for TensorBoard's Embedding Projector.",
+    "migrate": "Change tables of a snapshot by a plan: rename, move, resize, cast, merge, split, prune, repair.",
+    "report": "Write a page that shows what a snapshot or a run is like: one file that a team opens.",
     "restore": "Write a model's tables with every row as it was: `warmstart`, where nothing may change.",
+    "verify": "Check a snapshot level by level, from its metadata to its last byte, and list all that is wrong.",
+    "stats": "Show what the rows of a snapshot's tables are like: norms, dead rows, duplicates, spectrum.",
     "vocab": "Build, look at, check and compare vocabularies: which row belongs to which entity.",
     "warmstart": "Write a new model's tables, each row following its entity from an old snapshot.",
 }
 
-COMMANDS = {name: Entry(f"embsnap.cli.{name}", summary) for name, summary in _SUMMARIES.items()}
+_AFTER = {"import": "_"}
+"""Of module names that Python keeps for itself."""
+
+COMMANDS = {name: Entry(f"embsnap.cli.{name}{_AFTER.get(name, '')}", summary) for name, summary in _SUMMARIES.items()}
 """By name."""
 
 

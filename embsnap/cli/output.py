@@ -29,6 +29,7 @@ __all__ = [
     "to_json",
     "to_text",
     "write_findings",
+    "write_unchecked",
 ]
 
 Write = Callable[[str], None]
@@ -157,6 +158,12 @@ def format_bytes(num_bytes: int) -> str:
     """
     power = min((max(num_bytes, 1).bit_length() - 1) // 10, len(_UNITS) - 1)
     return f"{num_bytes} B" if power == 0 else f"{num_bytes / 1024**power:.1f} {_UNITS[power]}"
+
+
+def write_unchecked(num_rows: int | None, write: Write) -> None:
+    """Say how many rows were read without a checksum, if any were."""
+    if num_rows:
+        write(f"{num_rows:,} rows read without a checksum to compare them with")
 
 
 def write_findings(findings: Sequence[Finding], write: Write) -> None:

@@ -91,8 +91,8 @@ class TerminalProgress:
             self._bars = _new_bars()
             self._bars.start()
         if state.bar is None:
-            state.bar = self._bars.add_task(printable(task), total=state.total)
-        self._bars.update(state.bar, completed=state.done)
+            state.bar = self._bars.add_task(printable(task), total=state.total, amount="")
+        self._bars.update(state.bar, completed=state.done, amount=_amount(state))
 
     def _erase(self, state: _Task) -> None:
         if self._bars is None or state.bar is None:
@@ -108,8 +108,17 @@ def _new_bars() -> Bars:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     text = TextColumn("{task.description}", markup=False)
-    columns = (text, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    amount = TextColumn("{task.fields[amount]}", markup=False)
+    columns = (text, BarColumn(bar_width=20), TaskProgressColumn(), amount, TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _amount(state: _Task) -> str:
+    """How far it is, and how fast if that is in bytes."""
+    if state.unit != "B":
+        return f"{state.done:,} of {state.total:,} {state.unit}"
+    rate = format_bytes(int(state.done / max(time.monotonic() - state.started_s, 1e-9)))
+    return f"{format_bytes(state.done)} of {format_bytes(state.total)}, {rate}/s"
 
 
 def _summary(task: str, state: _Task) -> str:

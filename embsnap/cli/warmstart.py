@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -12,6 +14,7 @@ import click
 from embsnap.cli.noise import hush_torch
 from embsnap.cli.options import (
     at_option,
+    check_option,
     dry_run_option,
     json_option,
     memory_budget_option,
@@ -22,13 +25,14 @@ from embsnap.cli.options import (
 )
 from embsnap.cli.output import Write, emit, format_bytes, renders, table, write_findings
 from embsnap.cli.progress import progress_on_stderr
+from embsnap.config.embedding import LargeEmbeddingsConfig
 from embsnap.config.environ import config_environ
 from embsnap.config.policies import Mode
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.model.progress import Progress
 from embsnap.ops.config import read_large_embeddings
 from embsnap.ops.warmstart.paths import DEFAULT_PREFIX
-from embsnap.ops.warmstart.plan import WarmstartOptions, plan_warmstart, write_warmstart
+from embsnap.ops.warmstart.plan import WarmstartOptions, WarmstartPlan, plan_warmstart, write_warmstart
 from embsnap.ops.warmstart.result import WarmstartResult
 from embsnap.ops.warmstart.state import OptimizerStateForm
 
@@ -67,6 +71,7 @@ _OPTIONS = (
     ),
     threads_option,
     memory_budget_option,
+    check_option,
     storage_option,
     json_option,
     quiet_option,
@@ -93,6 +98,7 @@ class Run:
     prefix: str
     threads: int
     memory_budget: int
+    check: bool
     storage_options: Mapping[str, str]
     as_json: bool
     quiet: bool
@@ -105,33 +111,66 @@ class Run:
             optimizer_state=OptimizerStateForm(self.optimizer_state),
             threads=self.threads,
             memory_budget=self.memory_budget,
+            check=self.check,
             storage_options=self.storage_options,
             **further,
         )
-        with progress_on_stderr(quiet=self.quiet) as progress:
+        with progress_on_stderr(quiet=self.quiet or _rank() > 0) as progress:
             result = self._result(options, progress)
-        emit(result, as_json=self.as_json)
+        if _rank() == 0:
+            emit(result, as_json=self.as_json)
 
     def _result(self, options: WarmstartOptions, progress: Progress) -> WarmstartResult:
         if self.out is None and not self.dry_run:
             raise click.UsageError("Missing option '--out'. (--dry-run needs none.)")
-        config = read_large_embeddings(self.config, at=self.at, environ=config_environ(), options=self.storage_options)
-        plan = plan_warmstart(config, options, progress=progress)
         if self.dry_run or self.out is None:
-            return plan.result()
+            return self._plan(options, progress)[1].result()
+        if _num_ranks() > 1:
+            return self._write_together(self.out, options, progress)
+        config, plan = self._plan(options, progress)
         if self.no_model:
             return write_warmstart(plan, self.out, progress=progress)
-        try:
+        with _live_packages():
             from embsnap.live.warm_start import build_and_write
-        except (ImportError, OSError) as error:
-            raise UsageError(
-                ErrorKind.MISSING_PACKAGE,
-                "a live model needs torch, torchrec and fbgemm, which do not load",
-                found=error,
-                hint="use --no-model, which writes the same snapshot; `embsnap doctor` tells what to install",
-            ) from error
         hush_torch()
         return build_and_write(config, plan, self.out, device=self.device, mode=Mode(self.mode), progress=progress)
+
+    def _plan(self, options: WarmstartOptions, progress: Progress) -> tuple[LargeEmbeddingsConfig, WarmstartPlan]:
+        config = read_large_embeddings(self.config, at=self.at, environ=config_environ(), options=self.storage_options)
+        return config, plan_warmstart(config, options, progress=progress)
+
+    def _write_together(self, out: str, options: WarmstartOptions, progress: Progress) -> WarmstartResult:
+        with _live_packages():
+            from embsnap.live.shared_write import write_together
+        return write_together(lambda: self._plan(options, progress)[1], out, progress=progress)
+
+
+@contextmanager
+def _live_packages() -> Iterator[None]:
+    """Around the import of what needs torch.
+
+    Raises:
+        UsageError: `missing-package`.
+    """
+    try:
+        yield
+    except (ImportError, OSError) as error:
+        raise UsageError(
+            ErrorKind.MISSING_PACKAGE,
+            "a live model needs torch, torchrec and fbgemm, which do not load",
+            found=error,
+            hint="use --no-model, which writes the same snapshot; `embsnap doctor` tells what to install",
+        ) from error
+
+
+def _num_ranks() -> int:
+    """Processes of the job that torchrun has started this one for; 1 outside of one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _rank() -> int:
+    """Of this process in its job."""
+    return int(os.environ.get("RANK", "0")) if _num_ranks() > 1 else 0
 
 
 @click.command("warmstart")
@@ -148,7 +187,8 @@ def command(
     vocabularies know from the old snapshot, with their optimizer state; its other rows are drawn by its initializer. A
     table without `pretrained` is drawn wholly. Everything is checked before anything is written; the snapshot becomes
     visible in one step, at the end. A live model is built and filled, and a pooled lookup through it is compared with
-    the source rows, unless --no-model.
+    the source rows, unless --no-model. Under torchrun each process writes its share of the objects of the one snapshot,
+    without a live model.
 
     \b
     Examples:
@@ -156,6 +196,7 @@ def command(
       embsnap warmstart day2.yaml --out runs/day2/warm
       embsnap warmstart job.yaml --at model.embeddings --out runs/day2/warm --no-model --min-coverage 0.9
       embsnap warmstart day2.yaml --out runs/day2/warm --remap user=remap/user.parquet
+      torchrun --nproc-per-node 4 -m embsnap warmstart day2.yaml --out gs://bucket/day2/warm
 
     \b
     Exit codes:
@@ -196,6 +237,8 @@ def _render(result: WarmstartResult, write: Write) -> None:
         write(f"{report.name}: from {source}{by}; other rows {report.initializer}")
         for path in report.optimizer_state:
             write(f"  optimizer state {path}")
+        if report.num_unchecked_rows:
+            write(f"  {report.num_unchecked_rows:,} old rows read without a checksum to compare them with")
     for lookup in result.lookups:
         first = ", ".join(f"{value:.6g}" for value in lookup.pooled)
         write(

@@ -8,6 +8,7 @@ from math import prod
 
 from embsnap.errors import ErrorKind, SnapshotError
 from embsnap.formats.sidecar import Sidecar
+from embsnap.formats.torchsnapshot.collector import collector_paused
 from embsnap.formats.torchsnapshot.metadata_findings import tensors_of
 from embsnap.formats.torchsnapshot.primitives import parse_primitive
 from embsnap.formats.torchsnapshot.run import steps
@@ -51,6 +52,11 @@ def inspect(uri: str, options: InspectOptions | None = None) -> SnapshotInspecti
         StorageError: The storage failed.
     """
     options = options or InspectOptions()
+    with collector_paused():
+        return _inspect(uri, options)
+
+
+def _inspect(uri: str, options: InspectOptions) -> SnapshotInspection | RunInspection:
     try:
         snapshot = open_snapshot(uri, options=options.storage_options)
     except SnapshotError as error:

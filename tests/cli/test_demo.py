@@ -13,8 +13,10 @@ import torch
 from torchsnapshot import Snapshot
 
 from embsnap.cli.main import main
-from embsnap.live.demo_config import DemoPlaces, read_config
+from embsnap.live.demo_config import read_config
 from embsnap.live.demo_model import InteractionModel, fill_uniform
+from embsnap.live.demo_places import DemoPlaces
+from tests.servers.gcs import Bucket
 
 SMALL = ("--users", "300", "--posts", "200", "--events", "51200")
 
@@ -66,6 +68,21 @@ def test_the_warm_start_is_ahead(embsnap, warm_demo: Path) -> None:
     assert result["advantage"] >= 0.05
     assert result["pooled"]["pooled"] == pytest.approx(result["pooled"]["expected"], rel=1e-5, abs=1e-6)
     assert {norm["table"] for norm in result["mean_norms"]} == {"user", "post"}
+
+
+def test_all_of_it_in_a_bucket(embsnap, gcs: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    demo = gcs.uri("demo")
+    assert embsnap("demo", demo, *SMALL).exit_code == 0
+    assert embsnap("demo", demo, *SMALL).exit_code == 7
+    assert embsnap("warmstart", f"{demo}/day2/warmstart.yaml", "--out", f"{demo}/day2/warm").exit_code == 0
+    done = embsnap("demo", demo, "--day", "two", "--steps", "50", "--json")
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["passed"]
+    assert result["optimizer_state"]
+    assert "demo/day2/warm/.snapshot_metadata" in gcs.names()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_both_losses_stand_side_by_side(embsnap, warm_demo: Path) -> None:
@@ -136,6 +153,14 @@ def test_an_earlier_demo_is_replaced_only_on_request(embsnap, warm_demo: Path, t
     assert embsnap("demo", demo, *SMALL, "--overwrite").exit_code == 0
     assert not (demo / "day2" / "warm").exists()
     assert (demo / "notes.txt").read_text() == "mine"
+
+
+def test_a_file_is_no_directory(embsnap, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    done = embsnap("demo", tmp_path / "file", *SMALL)
+    assert done.exit_code in (3, 6, 7)
+    assert str(tmp_path / "file") in done.stderr
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_what_the_operating_system_refuses_is_no_bug(embsnap, tmp_path: Path) -> None:

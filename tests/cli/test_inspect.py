@@ -159,7 +159,7 @@ def test_a_step_of_a_run(embsnap, root, suffix):
         ("file", 4, "a single file"),
         ("table", 3, "did you mean user?"),
         ("usage", 2, "Missing argument"),
-        ("scheme", 2, "ftp"),
+        ("scheme", 2, "nosuch"),
     ],
 )
 def test_what_cannot_be_shown(embsnap, root, change, exit_code, said):
@@ -169,7 +169,7 @@ def test_what_cannot_be_shown(embsnap, root, change, exit_code, said):
         "table": [root, "usr"],
         "file": [root / ".snapshot_metadata"],
         "usage": [],
-        "scheme": ["ftp://host/run"],
+        "scheme": ["nosuch://host/run"],
     }.get(change, [root])
     if change == "torn":
         (root / ".snapshot_metadata").unlink()

@@ -104,3 +104,29 @@ def test_a_percentage_is_of_the_available_memory(monkeypatch):
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match="size"):
         parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--timeout", "2.5"), {"timeout": "2.5"}),
+        (("--storage-option", "project=x", "--timeout", "90"), {"project": "x", "timeout": "90"}),
+        (("--storage-option", "timeout=3"), {"timeout": "3"}),
+    ],
+)
+def test_a_timeout_is_a_setting_of_the_storage(arguments, expected):
+    assert _parse(*arguments)["storage_options"] == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--timeout", "0"), "0<x<=86400"),
+        (("--timeout", "soon"), "not a valid float"),
+        (("--timeout", "1", "--storage-option", "timeout=2"), "given twice: timeout"),
+    ],
+)
+def test_bad_timeouts(arguments, said):
+    result = _parse(*arguments)
+    assert result.exit_code == 2
+    assert said in result.output

@@ -26,7 +26,6 @@ from embsnap.config.initializer import (
     UniformInit,
     ZerosInit,
 )
-from embsnap.formats.torchsnapshot.rows import ArrayReader
 from embsnap.kernels.initialize import (
     Constant,
     Distribution,
@@ -39,6 +38,7 @@ from embsnap.kernels.initialize import (
     table_key,
 )
 from embsnap.kernels.reduce import BLOCK_ROWS, Moments, RowMoments
+from embsnap.model.rows import GatherSource
 
 __all__ = ["InitialRows", "OldRows", "resolve_initializer"]
 
@@ -72,7 +72,7 @@ class InitialRows:
 class OldRows:
     """What an initializer may need of the old table."""
 
-    rows: ArrayReader
+    rows: GatherSource
     occupied_N: NDArray[np.int64] | None
     """Rows that an entity holds; None for all."""
     donor_row: int | None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from time import monotonic
 
@@ -19,18 +19,20 @@ from embsnap.config.embedding import LargeEmbeddingsConfig
 from embsnap.errors import ErrorKind, GateError, UsageError
 from embsnap.formats.sidecar import Lineage, Parent, TableVocabulary
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite, write_snapshot
-from embsnap.kernels.loading import kernels_loading
+from embsnap.kernels.loading import kernels_loading, load_warmstart
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.memory import Budget, available_memory
 from embsnap.ops.warmstart.paths import DEFAULT_PREFIX, check_prefix
 from embsnap.ops.warmstart.result import TableReport, WarmstartResult
-from embsnap.ops.warmstart.rows import Tap
 from embsnap.ops.warmstart.sources import Sources
 from embsnap.ops.warmstart.state import OptimizerStateForm
 from embsnap.ops.warmstart.table import PlannedTable, plan_table
-from embsnap.storage.uri import open_store
+from embsnap.ops.warmstart.tap import Tap
+from embsnap.storage.uri import is_remote, open_store
 
 __all__ = ["DEFAULT_OPTIONS", "WarmstartOptions", "WarmstartPlan", "plan_warmstart", "write_planned", "write_warmstart"]
+
+_REMOTE_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class WarmstartOptions:
     memory_budget: int | None = None
     """Bytes of row data in memory at once; None is a quarter of what is available."""
     storage_options: Mapping[str, str] = field(default_factory=dict)
+    check: bool = True
+    """Compare whole blocks that are read with the checksums in the old snapshots' sidecars."""
     row_maps: Mapping[str, str] = field(default_factory=dict)
     """By table the URI of a row map, used instead of joining its two vocabularies."""
 
@@ -89,6 +93,25 @@ class WarmstartPlan:
         """Row maps, and the larger of what planning took and what applying takes."""
         planning = max(table.num_planning_bytes for table in self.tables)
         return sum(table.num_map_bytes for table in self.tables) + max(planning, self.budget.row_bytes)
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether all old tables lie in storage that maps into memory."""
+        return all(table.old is None or table.old.weight.is_mapped for table in self.tables)
+
+    def threads_to(self, uri: str | None) -> int:
+        """Threads that carry rows to a destination, None being memory; those that wait for a network need no core."""
+        stays = self.is_mapped and (uri is None or not is_remote(uri))
+        return self.options.threads if stays else max(self.options.threads, _REMOTE_THREADS)
+
+    def check_unchanged(self) -> None:
+        """Prove that no snapshot was replaced since the plan was made.
+
+        Raises:
+            StorageError: `object-replaced`.
+        """
+        for snapshot in {table.old.snapshot.uri: table.old.snapshot for table in self.tables if table.old}.values():
+            snapshot.check_unchanged()
 
     def lineage(self) -> Lineage:
         """Which snapshots the tables come from, and how many of their rows."""
@@ -147,9 +170,9 @@ def plan_warmstart(
             hint="give at least one table a pretrained snapshot: {emb_name: …, embedding_snapshot_uri: …}",
         )
     _check_row_maps(config, options.row_maps)
-    sources = Sources(options=options.storage_options, threads=options.threads, progress=progress)
+    sources = Sources(options=options.storage_options, threads=options.threads, progress=progress, check=options.check)
     logged = config.logged_tables()
-    with kernels_loading() if any(table.vocab is not None for table in config.tables) else nullcontext():
+    with kernels_loading(load_warmstart) if any(table.vocab is not None for table in config.tables) else nullcontext():
         tables = tuple(
             plan_table(
                 table,
@@ -184,16 +207,21 @@ def write_planned(
 ) -> WarmstartResult:
     """Write `arrays`, the planned ones or a live model's in their stead, with the plan's lineage."""
     began = monotonic()
-    written = write_snapshot(
-        open_store(uri, plan.options.storage_options),
-        arrays,
-        plan_digest=plan.digest,
-        vocabularies=plan.vocabularies(),
-        lineage=plan.lineage(),
-        threads=plan.options.threads,
-        block_bytes=plan.budget.block_bytes,
-        progress=progress,
-    )
+    with ExitStack() as stack:
+        for table in plan.tables:
+            for fetching in table.fetchings:
+                stack.enter_context(fetching)
+        written = write_snapshot(
+            open_store(uri, plan.options.storage_options),
+            arrays,
+            plan_digest=plan.digest,
+            vocabularies=plan.vocabularies(),
+            lineage=plan.lineage(),
+            threads=plan.threads_to(uri),
+            block_bytes=plan.budget.block_bytes if plan.is_mapped else plan.budget.fill_block_bytes,
+            progress=progress,
+            before_commit=plan.check_unchanged,
+        )
     result = plan.result(applied=True, seconds=monotonic() - began)
     return replace(result, destination=written.uri, notes=written.notes)
 
@@ -287,4 +315,5 @@ def _report(table: PlannedTable, *, applied: bool) -> TableReport:
         mean_norm=tap.mean_norm if applied else None,
         findings=table.findings,
         row_map=table.row_map,
+        num_unchecked_rows=table.old.weight.num_unchecked_rows if applied and table.old is not None else None,
     )

@@ -70,6 +70,8 @@ class TableReport:
     findings: tuple[Finding, ...]
     row_map: str | None = None
     """URI of the row map that was given."""
+    num_unchecked_rows: int | None = None
+    """Old rows that were read without any checksum being compared; None before it was applied."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """The rows of a new table: carried by a row map, cast, or drawn.
 
-Shape suffixes: V rows of the new table, D embedding_dim, N rows in hand, C column shards.
+Shape suffixes: V rows of the new table, D embedding_dim, N rows in hand, M of them out of one stored block.
 """
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from time import monotonic
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.torchsnapshot.rows import ArrayReader
+from embsnap.formats.torchsnapshot.sweeping import Put
 from embsnap.kernels.hashing import row_keys
-from embsnap.kernels.reduce import row_norms
-from embsnap.model.rows import RowSource
+from embsnap.kernels.threads import run
+from embsnap.ops.warmstart.fetching import Fetching
 from embsnap.ops.warmstart.initial_rows import InitialRows
 
-__all__ = ["CarriedState", "FoldedState", "Tap", "WarmRows"]
+__all__ = ["WarmRows"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +46,8 @@ class WarmRows:
     """Old row that each such entity starts from, or -1, where the table has a donor column."""
     zero_rows: range = range(0)
     """Reserved rows that are filled with zeros."""
+    fetching: Fetching | None = None
+    """Of the old rows, where they follow a row map."""
 
     def read(self, start: int, end: int, out_ND: NDArray[Any]) -> None:
         """Fill `out_ND` with the new rows `[start, end)`.
@@ -51,6 +55,58 @@ class WarmRows:
         Raises:
             IncompatibleError: A carried value is finite in the snapshot and not in `dtype` (`cast-overflow`).
         """
+        if self.old is None or self.row_V is None:
+            self._fill(start, end, out_ND)
+            return
+        with nullcontext() if self.fetching is None else self.fetching.reading(end - start):
+            self._fill(start, end, out_ND)
+
+    @property
+    def is_swept(self) -> bool:
+        """Whether `sweep` is the way to have all rows: old ones follow a row map, out of storage that cannot map."""
+        return self.old is not None and self.row_V is not None and not self.old.is_mapped
+
+    def sweep(self, start: int, end: int, put: Put, *, threads: int, block_bytes: int) -> None:
+        """Hand out the new rows `[start, end)` once, in the order in which the old ones are stored.
+
+        Args:
+            start: First new row.
+            end: One past the last.
+            put: As for `ArrayReader.sweep`; places are counted from `start`.
+            threads: That draw rows.
+            block_bytes: Of rows, handled at a time.
+
+        Raises:
+            IncompatibleError: As for `read`.
+        """
+        assert self.old is not None
+        assert self.row_V is not None
+        same = self.old.dtype == self.dtype
+        self.old.sweep(self.row_V[start:end], put if same else partial(self._put_cast, start, put))
+        if self.donor_row_N is not None:
+            first, last = np.searchsorted(self.new_rows_N, (start, end))
+            self.old.stage([self.donor_row_N[first:last]])
+        step = max(1, block_bytes // max(1, self.dim * self.dtype.itemsize))
+        blocks = [(row, min(row + step, end)) for row in range(start, end, step)]
+        run([partial(self._put_drawn, start, put, *block) for block in blocks], threads)
+        self.old.unstage()
+
+    def _put_cast(
+        self, origin: int, put: Put, places_M: NDArray[np.int64], rows_Md: NDArray[Any], first_column: int
+    ) -> None:
+        cast_Md = np.empty(rows_Md.shape, self.dtype)
+        self._cast(rows_Md, cast_Md, lambda row: origin + int(places_M[row]), first_column)
+        put(places_M, cast_Md, first_column)
+
+    def _put_drawn(self, origin: int, put: Put, start: int, end: int) -> None:
+        assert self.row_V is not None
+        positions_N = np.flatnonzero(self.row_V[start:end] < 0)
+        if len(positions_N):
+            rows_ND = np.empty((end - start, self.dim), self.dtype)
+            self._draw(start, positions_N, rows_ND)
+            put(positions_N + (start - origin), rows_ND[positions_N], 0)
+
+    def _fill(self, start: int, end: int, out_ND: NDArray[Any]) -> None:
         if self.old is None:
             self._draw(start, np.arange(end - start), out_ND)
             return
@@ -66,9 +122,11 @@ class WarmRows:
         else:
             old.gather(self.row_V[start:end], rows_ND)
         if not same:
-            self._cast(rows_ND, start, out_ND)
+            self._cast(rows_ND, out_ND, lambda row: start + row, 0)
 
-    def _cast(self, rows_ND: NDArray[Any], start: int, out_ND: NDArray[Any]) -> None:
+    def _cast(
+        self, rows_ND: NDArray[Any], out_ND: NDArray[Any], place_of: Callable[[int], int], first_column: int
+    ) -> None:
         with np.errstate(over="ignore"):
             out_ND[...] = rows_ND.astype(self.dtype)
         overflowed = ~np.isfinite(out_ND.astype(np.float32)) & np.isfinite(rows_ND.astype(np.float64))
@@ -77,7 +135,7 @@ class WarmRows:
             raise IncompatibleError(
                 ErrorKind.CAST_OVERFLOW,
                 f"{int(overflowed.sum())} finite values of one block do not fit {self.dtype.name}",
-                where=f"table {self.table}, new row {start + row}, column {column}",
+                where=f"table {self.table}, new row {place_of(row)}, column {first_column + column}",
                 expected=f"values within ±{_largest(self.dtype):.6g}",
                 found=f"{float(rows_ND[row, column]):.6g}",
                 hint="use data_type bf16 or the snapshot's own dtype",
@@ -108,89 +166,3 @@ class WarmRows:
 
 def _largest(dtype: np.dtype[Any]) -> float:
     return 65504.0 if dtype == np.float16 else float(np.finfo(np.float32).max)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CarriedState:
-    """An optimizer state that follows its table's rows; other rows get the initial state, zero."""
-
-    num_rows: int
-    dim: int
-    dtype: np.dtype[Any]
-    old: ArrayReader
-    row_V: NDArray[np.int64] | None
-    """As the table's; None carries by position."""
-
-    def read(self, start: int, end: int, out_ND: NDArray[Any]) -> None:
-        """Fill `out_ND` with the state of the new rows `[start, end)`."""
-        if self.row_V is None:
-            self.old.read(start, end, out_ND)
-            return
-        out_ND[...] = 0
-        self.old.gather(self.row_V[start:end], out_ND)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FoldedState:
-    """Row-wise state of a column-wise table: C runs of one value per old row, folded to their mean.
-
-    Each column shard kept its own sum of squared gradients over its own columns, divided by its own width; with
-    equal widths their mean is what one shard of all columns would have kept.
-    """
-
-    num_rows: int
-    num_old_rows: int
-    dtype: np.dtype[Any]
-    old: ArrayReader
-    row_V: NDArray[np.int64] | None
-    dim: int = 1
-
-    def read(self, start: int, end: int, out_ND: NDArray[Any]) -> None:
-        """Fill `out_ND` `[end - start, 1]` with the state of the new rows `[start, end)`."""
-        row_N = np.arange(start, end) if self.row_V is None else self.row_V[start:end]
-        carried_N = row_N >= 0
-        num_shards = self.old.num_rows // self.num_old_rows
-        sum_N = np.zeros((end - start, 1), np.float64)
-        shard_N = np.zeros((end - start, 1), self.old.dtype)
-        for shard in range(num_shards):
-            self.old.gather(np.where(carried_N, row_N + shard * self.num_old_rows, -1), shard_N)
-            sum_N += shard_N
-        out_ND[...] = (sum_N / num_shards).astype(self.dtype)
-
-
-class Tap:
-    """Passes a table's rows through and keeps their norms and times.
-
-    Sums are kept per block and added in the order of the rows, so that threads change nothing.
-    """
-
-    def __init__(self, source: RowSource, *, with_norms: bool) -> None:
-        self.num_rows, self.dim, self.dtype = source.num_rows, source.dim, source.dtype
-        self._source = source
-        self._with_norms = with_norms
-        self._sums: dict[int, float] = {}
-        self._lock = threading.Lock()
-        self._started: float | None = None
-        self._ended = 0.0
-
-    def read(self, start: int, end: int, out_ND: NDArray[Any]) -> None:
-        """As the source's."""
-        began = monotonic()
-        self._source.read(start, end, out_ND)
-        norms = float(row_norms(out_ND).sum()) if self._with_norms else 0.0
-        with self._lock:
-            self._sums[start] = norms
-            self._started = began if self._started is None else min(began, self._started)
-            self._ended = max(self._ended, monotonic())
-
-    @property
-    def seconds(self) -> float:
-        """From the first row asked for to the last one handed out."""
-        return 0.0 if self._started is None else self._ended - self._started
-
-    @property
-    def mean_norm(self) -> float | None:
-        """Mean L2 norm of all rows; None where norms were not asked for, or there are no rows."""
-        if not self._with_norms or not self.num_rows:
-            return None
-        return sum(self._sums[start] for start in sorted(self._sums)) / self.num_rows

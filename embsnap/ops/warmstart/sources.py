@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embsnap.config.embedding import EmbeddingBagConfig, EmbeddingSnapshot, VocabColumns
 from embsnap.errors import ErrorKind, IncompatibleError, UsageError
@@ -18,6 +21,7 @@ from embsnap.model.remap import Remap
 from embsnap.model.table import Table
 from embsnap.model.vocabulary import Vocabulary
 from embsnap.ops.vocabulary import fingerprint_of
+from embsnap.ops.warmstart.fetching import Fetching
 
 __all__ = ["OldTable", "Sources", "VocabularyRef", "check_dim", "check_vocabularies_given", "new_dtype"]
 
@@ -37,13 +41,20 @@ class OldTable:
     snapshot: Snapshot
     table: Table
     weight: ArrayReader
+    progress: Progress
+    """Is told of rows that are fetched in advance."""
+
+    def fetching(self, old: ArrayReader, wanted: Sequence[NDArray[np.int64] | None] | None, num_rows: int) -> Fetching:
+        """Of one of the table's arrays, for `num_rows` new rows; `wanted` as for `ArrayReader.stage`, but for Nones."""
+        named = None if wanted is None else [rows_N for rows_N in wanted if rows_N is not None]
+        return Fetching(old, named, num_rows, self.progress)
 
 
 class Sources:
     """Opens each snapshot and reads each vocabulary of one run, as its tables ask for them."""
 
-    def __init__(self, *, options: Mapping[str, str], threads: int, progress: Progress) -> None:
-        self._options, self._threads, self._progress = options, threads, progress
+    def __init__(self, *, options: Mapping[str, str], threads: int, progress: Progress, check: bool = True) -> None:
+        self._options, self._threads, self._progress, self._check = options, threads, progress, check
         self._snapshots: dict[str, Snapshot] = {}
 
     def old_table(self, pretrained: EmbeddingSnapshot, *, with_state: bool) -> OldTable:
@@ -55,10 +66,10 @@ class Sources:
         """
         uri = pretrained.embedding_snapshot_uri
         if uri not in self._snapshots:
-            self._snapshots[uri] = open_snapshot(uri, options=self._options)
+            self._snapshots[uri] = open_snapshot(uri, options=self._options, check=self._check)
         snapshot = self._snapshots[uri]
         table = snapshot.table(pretrained.emb_name, with_state=with_state)
-        return OldTable(snapshot, table, snapshot.reader(table.weight))
+        return OldTable(snapshot, table, snapshot.reader(table.weight), self._progress)
 
     def new_vocabulary(self, table: EmbeddingBagConfig) -> tuple[Vocabulary, VocabularyRef] | None:
         """The vocabulary that the new table is to have, if it has one."""

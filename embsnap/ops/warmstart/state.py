@@ -8,11 +8,12 @@ from typing import Literal
 from embsnap.config.embedding import EmbeddingBagConfig, OptimizerStatePolicy
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.dtypes import to_numpy
+from embsnap.formats.torchsnapshot.states import column_cuts
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite
 from embsnap.model.table import StateLayout, TableState
 from embsnap.ops.warmstart.paths import renamed_state_path
-from embsnap.ops.warmstart.rows import CarriedState, FoldedState
 from embsnap.ops.warmstart.sources import OldTable
+from embsnap.ops.warmstart.state_rows import CarriedState, FoldedState
 from embsnap.ops.warmstart.table_mapping import TableMapping
 
 __all__ = ["OptimizerStateForm", "carries_state", "plan_state"]
@@ -31,7 +32,7 @@ class OptimizerStateForm(StrEnum):
 
 def carries_state(table: EmbeddingBagConfig, form: OptimizerStateForm) -> bool:
     """Whether optimizer state is written for a table: not where it is dropped, or the table's policy is reset."""
-    return form is not OptimizerStateForm.DROP and table.optimizer_state is OptimizerStatePolicy.CARRY
+    return form is not OptimizerStateForm.DROP and table.optimizer_state is not OptimizerStatePolicy.RESET
 
 
 def plan_state(
@@ -44,6 +45,8 @@ def plan_state(
     """
     if old is None:
         return ()
+    if table.optimizer_state is OptimizerStatePolicy.REFUSE:
+        _check_exact(table, old)
     return tuple(_state_to_write(table, old, state, mapping, prefix, form) for state in old.table.state)
 
 
@@ -70,12 +73,43 @@ def _state_to_write(
             single = CarriedState(reader.num_rows, reader.dim, dtype, reader, None)
             return ArrayToWrite(path, array.dtype, array.shape, single, "tensor")
         case StateLayout.ROW_WISE_PER_COLUMN_SHARD:
-            folded = FoldedState(num_rows, old.table.num_embeddings, dtype, reader, mapping.row_V)
+            fetching = old.fetching(reader, None, num_rows)
+            folded = FoldedState(
+                num_rows,
+                old.table.num_embeddings,
+                dtype,
+                reader,
+                mapping.row_V,
+                cuts=column_cuts(old.table.weight),
+                num_columns=table.embedding_dim,
+                columns=range(table.embedding_dim),
+                rule=table.column_state,
+                fetching=fetching,
+            )
             return ArrayToWrite(path, array.dtype, (num_rows,), folded, entry_form)
         case StateLayout.OTHER:
             raise _cannot_follow(table, old, state)
-    carried = CarriedState(num_rows, reader.dim, dtype, reader, mapping.row_V)
+    fetching = old.fetching(reader, [mapping.row_V], num_rows)
+    carried = CarriedState(num_rows, reader.dim, dtype, reader, mapping.row_V, fetching)
     return ArrayToWrite(path, array.dtype, (num_rows, *array.shape[1:]), carried, entry_form)
+
+
+def _check_exact(table: EmbeddingBagConfig, old: OldTable) -> None:
+    """Refuse a snapshot without optimizer state of the table, or with one that has to be folded.
+
+    Raises:
+        IncompatibleError: `state-mismatch`.
+    """
+    folded = [state.array.path for state in old.table.state if state.layout is StateLayout.ROW_WISE_PER_COLUMN_SHARD]
+    if folded or not old.table.state:
+        raise IncompatibleError(
+            ErrorKind.STATE_MISMATCH,
+            "the optimizer state cannot follow the rows exactly",
+            where=f"table {table.name}, from {old.table.name} in {old.snapshot.uri}",
+            expected="optimizer state with its own value for each row",
+            found=f"one per column shard in {folded[0]}" if folded else "none",
+            hint="set optimizer_state: carry to take what there is, or reset to start anew",
+        )
 
 
 def _cannot_follow(table: EmbeddingBagConfig, old: OldTable, state: TableState) -> IncompatibleError:

@@ -7,18 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from embsnap.config.embedding import EmbeddingBagConfig, ReservedPolicy
+from embsnap.config.embedding import EmbeddingBagConfig, OptimizerStatePolicy, ReservedPolicy
 from embsnap.formats.dtypes import to_numpy
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite
 from embsnap.model.findings import Finding
+from embsnap.ops.warmstart.fetching import Fetching
 from embsnap.ops.warmstart.initial_rows import InitialRows, OldRows, resolve_initializer
 from embsnap.ops.warmstart.mapping import map_table
 from embsnap.ops.warmstart.paths import weight_path
 from embsnap.ops.warmstart.result import Alignment, RowCounts
-from embsnap.ops.warmstart.rows import Tap, WarmRows
+from embsnap.ops.warmstart.rows import WarmRows
 from embsnap.ops.warmstart.sources import OldTable, Sources, VocabularyRef, check_dim, new_dtype
 from embsnap.ops.warmstart.state import OptimizerStateForm, carries_state, plan_state
+from embsnap.ops.warmstart.state_rows import CarriedState, FoldedState
 from embsnap.ops.warmstart.table_mapping import TableMapping
+from embsnap.ops.warmstart.tap import Tap
 
 __all__ = ["PlannedTable", "plan_table"]
 
@@ -50,6 +53,7 @@ class PlannedTable:
     findings: tuple[Finding, ...]
     row_map: str | None
     """URI of the row map that was given."""
+    state_policy: OptimizerStatePolicy
 
     @property
     def num_bytes_to_read(self) -> int:
@@ -59,6 +63,13 @@ class PlannedTable:
         carried = self.counts.carried + self.counts.reserved
         arrays = [self.old.table.weight, *(state.array for state in self.old.table.state)]
         return sum(array.num_bytes * carried // max(1, self.old.table.num_embeddings) for array in arrays)
+
+    @property
+    def fetchings(self) -> list[Fetching]:
+        """Of its arrays' old rows, for the time in which they are written."""
+        states = [array.source for array in self.state_to_write]
+        rows = [self.rows, *(source for source in states if isinstance(source, CarriedState | FoldedState))]
+        return [source.fetching for source in rows if source.fetching is not None]
 
     @property
     def num_planning_bytes(self) -> int:
@@ -113,6 +124,7 @@ def plan_table(
         num_entities=mapping.num_entities,
         findings=mapping.findings,
         row_map=None if mapping.row_map is None else mapping.row_map[0],
+        state_policy=table.optimizer_state,
     )
 
 
@@ -120,10 +132,12 @@ def _warm_rows(
     table: EmbeddingBagConfig, old: OldTable | None, mapping: TableMapping, initial: InitialRows, dtype: np.dtype[Any]
 ) -> WarmRows:
     zeros = table.reserved if table.reserved is not None and table.reserved.policy is ReservedPolicy.ZEROS else None
+    wanted = (mapping.row_V, mapping.donor_row_N)
     empty = WarmRows(table.name, table.num_embeddings, table.embedding_dim, dtype, initial)
     return replace(
         empty,
         old=None if old is None else old.weight,
+        fetching=None if old is None else old.fetching(old.weight, wanted, table.num_embeddings),
         row_V=mapping.row_V,
         new_rows_N=empty.new_rows_N if mapping.new_rows_N is None else mapping.new_rows_N,
         new_keys_N=empty.new_keys_N if mapping.new_keys_N is None else mapping.new_keys_N,
@@ -148,5 +162,6 @@ def _describe(
         "new_vocabulary": None if new_ref is None else new_ref.fingerprint,
         "initializer": initial.description,
         "optimizer_state": table.optimizer_state.value,
+        "column_state": table.column_state.value,
         "reserved": None if table.reserved is None else table.reserved.model_dump(mode="json"),
     }
