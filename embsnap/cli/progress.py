@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -26,15 +27,35 @@ _PATIENCE_S = 2.0
 
 @contextmanager
 def progress_on_stderr(*, quiet: bool) -> Iterator[Progress]:
-    """The observer of a command for the time of a `with` block: silent if it is to be quiet."""
+    """The observer of a command for the time of a `with` block: silent if it is to be quiet.
+
+    On a terminal the package's log messages are shown too, such as that kernels are compiled in a first run.
+    """
     if quiet:
         yield SILENT
         return
     progress = TerminalProgress()
+    with _log_on_terminal():
+        try:
+            yield progress
+        finally:
+            progress.close()
+
+
+@contextmanager
+def _log_on_terminal() -> Iterator[None]:
+    if not sys.stderr.isatty():
+        yield
+        return
+    log, handler = logging.getLogger("embsnap"), logging.StreamHandler()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
     try:
-        yield progress
+        yield
     finally:
-        progress.close()
+        log.setLevel(level)
+        log.removeHandler(handler)
 
 
 @dataclass(slots=True)

@@ -7,20 +7,26 @@ not of one that holds a primitive used by it: after editing a primitive, delete 
 
 Each kernel is meant to be compiled once per element type, so callers pass arrays of one layout: `frozen` makes inputs
 C-contiguous, aligned and read-only, and outputs are fresh arrays.
+
+The logger `embsnap.kernels` is told when a process compiles its first kernel: a command takes some seconds more then.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
+from numba.core import event
 from numpy.typing import DTypeLike, NDArray
 
 __all__ = ["frozen", "kernel", "primitive", "summing_kernel"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_log = logging.getLogger("embsnap.kernels")
 
 
 def kernel(function: F) -> F:
@@ -46,6 +52,23 @@ def _compiled(function: F, **settings: Any) -> F:
 def primitive(function: F) -> F:
     """Compile `function` as a part of the kernels that call it."""
     return njit(nogil=True, forceinline=True)(function)  # type: ignore[no-any-return]
+
+
+class _Compilations(event.Listener):  # type: ignore[misc]
+    """Tells the logger of the first compilation in this process."""
+
+    is_first = True
+
+    def on_start(self, compilation: event.Event) -> None:
+        if self.is_first:
+            self.is_first = False
+            _log.info("compiling kernels for this processor; later runs load them")
+
+    def on_end(self, compilation: event.Event) -> None:
+        """Nothing: what follows is told by whoever called the kernel."""
+
+
+event.register("numba:compile", _Compilations())
 
 
 def frozen(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:

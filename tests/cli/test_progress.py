@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 import threading
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 
 import pytest
 
 from embsnap.cli.progress import TerminalProgress, progress_on_stderr
 from embsnap.model.progress import SILENT
+
+_COMPILING = """
+import numpy as np
+from embsnap.cli.progress import progress_on_stderr
+with progress_on_stderr(quiet=False):
+    from embsnap.kernels.rows import check_rows
+    check_rows(np.zeros(1, np.int64), 1)
+    check_rows(np.zeros(1, np.int64), 1)
+"""
 
 
 class Terminal(io.StringIO):
@@ -87,3 +99,15 @@ def test_many_threads_may_report(capsys):
         thread.join()
     progress.finish("copy")
     assert capsys.readouterr().err.startswith("copy: 8,000 rows in ")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_is_told_once_that_kernels_are_compiled(tmp_path, is_terminal):
+    main, side = os.openpty() if is_terminal else os.pipe()
+    environ = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", _COMPILING], stderr=side, env=environ, check=True, timeout=60)
+    os.close(side)
+    told = b""
+    with suppress(OSError), open(main, "rb") as output:  # a closed terminal is an error to whoever reads it
+        told = output.read1()
+    assert told.count(b"compiling kernels") == is_terminal
