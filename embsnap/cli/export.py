@@ -12,6 +12,7 @@ from embsnap.cli.options import (
     json_option,
     memory_budget_option,
     quiet_option,
+    require_out,
     storage_option,
     threads_option,
 )
@@ -87,8 +88,7 @@ def command(
     from embsnap.ops.export.plan import plan_export
     from embsnap.ops.export.writing import write_export
 
-    if out is None and not dry_run:
-        raise click.UsageError("Missing option '--out'. (--dry-run needs none.)")
+    require_out(out, dry_run=dry_run)
     options = ExportOptions(format=_format(form, out), columns=columns_of(vocab_columns), **typed)
     with progress_on_stderr(quiet=quiet) as progress:
         plan = plan_export(uri, out, options, progress=progress)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from embsnap.cli.options import dry_run_option, json_option, quiet_option, storage_option, threads_option
+from embsnap.cli.options import dry_run_option, json_option, quiet_option, require_out, storage_option, threads_option
 from embsnap.cli.output import Write, emit, format_bytes, renders, table, write_findings
 from embsnap.cli.progress import progress_on_stderr
 from embsnap.cli.vocab_options import vocab_column_option
@@ -85,8 +85,7 @@ def command(
     from embsnap.ops.importing.plan import plan_import
     from embsnap.ops.importing.writing import write_import
 
-    if out is None and not dry_run:
-        raise click.UsageError("Missing option '--out'. (--dry-run needs none.)")
+    require_out(out, dry_run=dry_run)
     options = ImportOptions(
         format=None if form is None else ExchangeFormat(form),
         id_type=None if id_type is None else IdType(id_type),

@@ -13,6 +13,7 @@ from embsnap.cli.options import (
     json_option,
     memory_budget_option,
     quiet_option,
+    require_out,
     storage_option,
     threads_option,
 )
@@ -84,8 +85,7 @@ def command(
         return _print_plan(replay, reverse, plan, storage_options, as_json=as_json)
     if plan is None or source is None:
         raise click.UsageError(f"Missing argument '{'PLAN' if plan is None else 'FROM'}'.")
-    if out is None and not options["dry_run"]:
-        raise click.UsageError("Missing option '--out'. (--dry-run needs none.)")
+    require_out(out, dry_run=options["dry_run"])
     with progress_on_stderr(quiet=quiet) as progress:
         result = _run(plan, source, out, storage_options, progress=progress, **options)
     emit(result, as_json=as_json)

@@ -78,6 +78,17 @@ quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress and
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print the plan that would be applied; write nothing.")
 
+
+def require_out(out: str | None, *, dry_run: bool) -> None:
+    """Refuse a command that is to write and was told no place.
+
+    Raises:
+        click.UsageError: There is no `--out`.
+    """
+    if out is None and not dry_run:
+        raise click.UsageError("Missing option '--out'. (--dry-run needs none.)")
+
+
 memory_budget_option = click.option(
     "--memory-budget",
     type=_Size(),

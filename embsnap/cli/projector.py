@@ -12,6 +12,7 @@ from embsnap.cli.options import (
     dry_run_option,
     json_option,
     quiet_option,
+    require_out,
     storage_option,
     threads_option,
 )
@@ -100,8 +101,7 @@ def command(
     from embsnap.ops.projector.plan import plan_projection
     from embsnap.ops.projector.writing import write_projection
 
-    if out is None and not dry_run:
-        raise click.UsageError("Missing option '--out'. (--dry-run needs none.)")
+    require_out(out, dry_run=dry_run)
     options = ProjectorOptions(
         ids=(*ids, *(() if ids_from is None else read_lines(ids_from))),
         order=SampleOrder(order),

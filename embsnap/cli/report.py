@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from embsnap import __version__
-from embsnap.cli.options import by_table_option
+from embsnap.cli.options import by_table_option, require_out
 from embsnap.cli.output import Write, emit, format_bytes, renders, to_json, to_text, write_findings
 from embsnap.cli.progress import progress_on_stderr
 from embsnap.cli.stats_options import options_of, stats_options
@@ -69,8 +69,7 @@ def command(source: str, out: str | None, as_json: bool, quiet: bool, dry_run: b
     from embsnap.report.plan import plan_report
     from embsnap.report.writing import check_destination, write_report
 
-    if out is None and not dry_run:
-        raise click.UsageError("Missing option '--out'. (--dry-run needs none.)")
+    require_out(out, dry_run=dry_run)
     storage = typed["storage_options"]
     if out is not None:
         check_destination(out, storage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from embsnap.cli.options import dry_run_option, json_option, quiet_option, storage_option, threads_option
+from embsnap.cli.options import dry_run_option, json_option, quiet_option, require_out, storage_option, threads_option
 from embsnap.cli.output import Write, emit, renders, table, write_findings
 from embsnap.cli.progress import progress_on_stderr
 from embsnap.cli.vocab_options import columns_of, percent, vocab_column_option
@@ -63,8 +63,7 @@ def command(
     """
     from embsnap.ops.vocab_align import AlignOptions, plan_alignment, write_alignment
 
-    if out is None and not dry_run:
-        raise click.UsageError("Missing option '--out'. (--dry-run needs none.)")
+    require_out(out, dry_run=dry_run)
     options = AlignOptions(
         num_embeddings=num_embeddings,
         num_old_rows=num_old_rows,

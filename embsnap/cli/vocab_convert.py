@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from embsnap.cli.options import dry_run_option, json_option, quiet_option, storage_option, threads_option
+from embsnap.cli.options import dry_run_option, json_option, quiet_option, require_out, storage_option, threads_option
 from embsnap.cli.output import Write, emit, renders, write_findings
 from embsnap.cli.progress import progress_on_stderr
 from embsnap.cli.vocab_options import columns_of, vocab_column_option
@@ -77,8 +77,7 @@ def command(
     from embsnap.ops.vocab_convert import plan_conversion, write_conversion
     from embsnap.ops.vocab_formats import ConvertOptions
 
-    if out is None and not dry_run:
-        raise click.UsageError("Missing option '--out'. (--dry-run needs none.)")
+    require_out(out, dry_run=dry_run)
     options = ConvertOptions(
         source=None if source_format is None else VocabFormat(source_format),
         target=None if target_format is None else VocabFormat(target_format),

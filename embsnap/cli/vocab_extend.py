@@ -9,6 +9,7 @@ from embsnap.cli.options import (
     json_option,
     memory_budget_option,
     quiet_option,
+    require_out,
     storage_option,
     threads_option,
 )
@@ -91,8 +92,7 @@ def command(
       6  storage, permission, disk full
       7  refused: the destination is taken
     """
-    if out is None and not dry_run:
-        raise click.UsageError("Missing option '--out'. (--dry-run needs none.)")
+    require_out(out, dry_run=dry_run)
     inputs = ExtendInputs(
         old=old,
         new=new,

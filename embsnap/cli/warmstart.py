@@ -20,6 +20,7 @@ from embsnap.cli.options import (
     memory_budget_option,
     quiet_option,
     remap_option,
+    require_out,
     storage_option,
     threads_option,
 )
@@ -121,8 +122,7 @@ class Run:
             emit(result, as_json=self.as_json)
 
     def _result(self, options: WarmstartOptions, progress: Progress) -> WarmstartResult:
-        if self.out is None and not self.dry_run:
-            raise click.UsageError("Missing option '--out'. (--dry-run needs none.)")
+        require_out(self.out, dry_run=self.dry_run)
         if self.dry_run or self.out is None:
             return self._plan(options, progress)[1].result()
         if _num_ranks() > 1:

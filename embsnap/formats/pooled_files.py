@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from embsnap.formats.arrow_sink import arrow_sink
 from embsnap.formats.vocabulary_writer import check_destination
-from embsnap.storage.base import Writer
 from embsnap.storage.uri import join_uri, open_store, split_uri
 
 __all__ = ["PooledWriter", "check_pooled_destination", "pooled_writer"]
@@ -72,7 +72,7 @@ def pooled_writer(
     with (
         open_store(root, options).writer(name) as writer,
         pq.ParquetWriter(
-            pa.PythonFile(_Sink(writer), mode="w"),
+            arrow_sink(writer),
             schema,
             use_dictionary=list(kept),
             compression={**dict.fromkeys(kept, "zstd"), **dict.fromkeys(plain, "none")},
@@ -83,23 +83,3 @@ def pooled_writer(
 
 def _place(uri: str) -> tuple[str, str]:
     return split_uri(uri) if uri.endswith((".parquet", ".pq")) else (uri, _PART)
-
-
-class _Sink:
-    """What pyarrow writes to: a store's writer, which is closed or aborted by whoever made it."""
-
-    closed = False
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        self._writer.write(view)
-        return len(view)
-
-    def flush(self) -> None:
-        """Nothing is held back here."""
-
-    def close(self) -> None:
-        """Left to whoever made the writer."""

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embsnap.errors import ErrorKind, RefusedError
+from embsnap.formats.arrow_sink import arrow_sink
 from embsnap.formats.vocabulary_metadata import METADATA_KEY, encode_declared
 from embsnap.kernels.hashing import fingerprint
 from embsnap.model.vocabulary import NEVER_SEEN, BytesIds, Declared, Ids, IdType, Vocabulary
-from embsnap.storage.base import Writer
 from embsnap.storage.uri import join_uri, open_store, split_uri
 
 __all__ = ["check_destination", "id_arrow_type", "time_type", "write_columns", "write_vocabulary"]
@@ -117,7 +117,7 @@ def write_columns(
     layout: dict[str, Any] = {"use_dictionary": False, "column_encoding": encodings, "compression": compression}
     num_rows = len(next(iter(columns.values()))[1])
     with open_store(root, options).writer(name) as writer:
-        sink = pa.PythonFile(_Sink(writer), mode="w")
+        sink = arrow_sink(writer)
         with pq.ParquetWriter(sink, schema, store_schema=False, **layout) as parquet:
             for start in range(0, num_rows, rows_per_group):
                 end = min(start + rows_per_group, num_rows)
@@ -172,23 +172,3 @@ def _arrow(field: Any, ids: Ids, start: int, end: int) -> Any:
     data = ids.data[offsets[0] : offsets[-1]]
     buffers = [None, pa.py_buffer((offsets - offsets[0]).astype(np.int32)), pa.py_buffer(np.ascontiguousarray(data))]
     return pa.Array.from_buffers(field.type, end - start, buffers)
-
-
-class _Sink:
-    """What pyarrow writes to: a store's writer, which is closed or aborted by whoever made it."""
-
-    closed = False
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        self._writer.write(view)
-        return len(view)
-
-    def flush(self) -> None:
-        """Nothing is held back here."""
-
-    def close(self) -> None:
-        """Left to whoever made the writer."""

@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from embsnap.errors import EmbsnapError
+from embsnap.formats.arrow_sink import arrow_sink
 from embsnap.formats.exchange.arrow_columns import record_batches, schema_of
 from embsnap.formats.exchange.columnar import read_columns
-from embsnap.formats.exchange.content import Blocks, Entities, Place, Sink, TableCard, TableContent, bad_file
+from embsnap.formats.exchange.content import Blocks, Entities, Place, TableCard, TableContent, bad_file
 from embsnap.formats.exchange.options import ReadOptions
 from embsnap.formats.parquet import values_of
 from embsnap.storage.base import Store
@@ -24,7 +25,7 @@ def write_arrow(place: Place, entities: Entities, dim: int, dtype: str, card: Ta
     """Write one record batch for each block, not compressed."""
     schema = schema_of(entities, dim, dtype, card)
     with place.store.writer(place.location) as writer:
-        sink = pa.PythonFile(Sink(writer), mode="w")
+        sink = arrow_sink(writer)
         with pa.ipc.new_file(sink, schema) as file:
             for batch in record_batches(entities, blocks, schema):
                 file.write_batch(batch)

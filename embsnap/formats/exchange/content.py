@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from embsnap.errors import ErrorKind, SnapshotError
 from embsnap.model.dtypes import DTYPES
 from embsnap.model.vocabulary import BytesIds, Ids, IdType
-from embsnap.storage.base import Buffer, Store, Writer
+from embsnap.storage.base import Store
 from embsnap.storage.uri import join_uri
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "Blocks",
     "Entities",
     "Place",
-    "Sink",
     "TableCard",
     "TableContent",
     "VectorRows",
@@ -155,28 +154,6 @@ class Place:
     def uri(self) -> str:
         """Of the vectors."""
         return join_uri(self.store.uri, self.location)
-
-
-class Sink:
-    """A file for libraries that write to one: a store's writer, which whoever made it closes or aborts."""
-
-    closed = False
-
-    def __init__(self, writer: Writer) -> None:
-        """Write to `writer`."""
-        self._writer = writer
-
-    def write(self, data: Buffer) -> int:
-        """Append bytes."""
-        view = memoryview(data).cast("B")
-        self._writer.write(view)
-        return len(view)
-
-    def flush(self) -> None:
-        """Nothing is held back here."""
-
-    def close(self) -> None:
-        """Left to whoever made the writer."""
 
 
 def bad_file(where: str, problem: str, expected: str, found: object = None) -> SnapshotError:

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
 from embsnap.errors import EmbsnapError
+from embsnap.formats.arrow_sink import arrow_sink
 from embsnap.formats.exchange.content import (
     Blocks,
     Entities,
     Place,
-    Sink,
     TableCard,
     TableContent,
     bad_file,
@@ -62,7 +62,7 @@ def write_csv_table(place: Place, entities: Entities, dim: int, dtype: str, card
     with place.store.writer(place.location) as writer:
         names = [*entities.arrays(0, 0), *(f"v{column}" for column in range(dim))]
         writer.write((",".join(f'"{name.replace(chr(34), chr(34) * 2)}"' for name in names) + "\n").encode())
-        sink = pa.PythonFile(Sink(writer), mode="w")
+        sink = arrow_sink(writer)
         options = arrow_csv.WriteOptions(include_header=False, batch_size=_LINES)
         for block_ND in blocks:
             for first in range(0, len(block_ND), _LINES):

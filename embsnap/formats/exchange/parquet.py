@@ -7,9 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embsnap.formats.arrow_sink import arrow_sink
 from embsnap.formats.exchange.arrow_columns import VECTOR, record_batches, schema_of
 from embsnap.formats.exchange.columnar import read_columns
-from embsnap.formats.exchange.content import Blocks, Entities, Place, Sink, TableCard, TableContent
+from embsnap.formats.exchange.content import Blocks, Entities, Place, TableCard, TableContent
 from embsnap.formats.exchange.options import ReadOptions
 from embsnap.formats.parquet import ParquetObject
 from embsnap.formats.vocabulary_files import find_parquet
@@ -24,7 +25,7 @@ def write_parquet(place: Place, entities: Entities, dim: int, dtype: str, card: 
     encodings = {f"{VECTOR}.list.element": "PLAIN"} | dict.fromkeys(deltas, "DELTA_BINARY_PACKED")
     layout: dict[str, Any] = {"use_dictionary": False, "column_encoding": encodings, "compression": "none"}
     with place.store.writer(place.location) as writer:
-        sink = pa.PythonFile(Sink(writer), mode="w")
+        sink = arrow_sink(writer)
         with pq.ParquetWriter(sink, schema, **layout) as parquet:
             for batch in record_batches(entities, blocks, schema):
                 parquet.write_table(pa.Table.from_batches([batch]), row_group_size=batch.num_rows)
