@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -72,6 +73,19 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(self.entries[cmd_name].module).command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that `args` begin with.
+
+        Raises:
+            click.UsageError: There is none of that name; names that come near are given.
+        """
+        close = [] if args[0] in self.entries else get_close_matches(args[0], self.entries)
+        if close and not ctx.resilient_parsing:
+            raise click.UsageError(f"No such command '{args[0]}': did you mean {' or '.join(close)}?", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands into the help."""

@@ -91,6 +91,17 @@ def test_a_wrong_call_with_json_is_json_too(embsnap, failing):
     assert (document["exit_code"], document["kind"]) == (2, "bad-option")
 
 
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [(("inpsect", "x"), "did you mean inspect?"), (("vocab", "dif"), "did you mean diff?"), (("zz",), "zz")],
+)
+def test_a_command_that_there_is_not_is_a_wrong_call_and_near_names_are_told(embsnap, call, told):
+    run = embsnap(*call)
+    assert run.exit_code == 2
+    assert told in run.stderr
+    assert run.stdout == ""
+
+
 def test_a_bug_exits_70_and_says_how_to_see_more(embsnap, failing):
     failing(KeyError("row"))
     run = embsnap("fail")
