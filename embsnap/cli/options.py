@@ -16,6 +16,7 @@ import click
 from embsnap.cli.sizes import parse_size
 
 __all__ = [
+    "as_dict",
     "at_option",
     "by_table_option",
     "check_option",
@@ -24,6 +25,7 @@ __all__ = [
     "memory_budget_option",
     "quiet_option",
     "remap_option",
+    "require_out",
     "storage_option",
     "threads_option",
     "to_storage_option",
@@ -55,7 +57,8 @@ class _KeyValue(click.ParamType[tuple[str, str]]):
         return key, text
 
 
-def _as_dict(ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, str], ...]) -> dict[str, str]:
+def as_dict(ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """The callback of an option that may be repeated, with another key each time."""
     keys = [key for key, _ in value]
     if repeated := {key for key in keys if keys.count(key) > 1}:
         raise click.BadParameter(f"given twice: {', '.join(sorted(repeated))}", ctx, param)
@@ -69,7 +72,7 @@ def _note_timeout(ctx: click.Context, param: click.Parameter, value: float | Non
 
 def _as_settings(ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, str], ...]) -> dict[str, str]:
     seconds = ctx.meta.get(_TIMEOUT)
-    return _as_dict(ctx, param, value if seconds is None else (*value, ("timeout", f"{seconds:g}")))
+    return as_dict(ctx, param, value if seconds is None else (*value, ("timeout", f"{seconds:g}")))
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -136,7 +139,7 @@ to_storage_option = click.option(
     "to_storage_options",
     type=_KeyValue(),
     multiple=True,
-    callback=_as_dict,
+    callback=as_dict,
     help="Setting of TO's storage client, which then has these and not those of --storage-option; may be repeated.",
 )
 
@@ -155,16 +158,6 @@ at_option = click.option(
     help="Where in the file the configuration stands, e.g. model.embeddings; found by itself where it is the only one.",
 )
 
-remap_option = click.option(
-    "--remap",
-    "row_maps",
-    type=_KeyValue(),
-    multiple=True,
-    callback=_as_dict,
-    metavar="TABLE=URI",
-    help="Row map of a table, used instead of joining its two vocabularies; may be repeated, for other tables.",
-)
-
 
 def by_table_option(flag: str, parameter: str, description: str) -> Callable[..., Any]:
     """An option that gives a URI for each of some tables, as `dict[str, str]` under the name `parameter`."""
@@ -173,7 +166,12 @@ def by_table_option(flag: str, parameter: str, description: str) -> Callable[...
         parameter,
         type=_KeyValue(),
         multiple=True,
-        callback=_as_dict,
+        callback=as_dict,
         metavar="TABLE=URI",
         help=f"{description}; may be repeated, for other tables.",
     )
+
+
+remap_option = by_table_option(
+    "--remap", "row_maps", "Row map of a table, used instead of joining its two vocabularies"
+)

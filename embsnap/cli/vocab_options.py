@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from embsnap.cli.options import as_dict
+
 if TYPE_CHECKING:
     from embsnap.formats.vocabulary_columns import VocabularyColumns
 
@@ -48,19 +50,12 @@ class _Column(click.ParamType[tuple[str, str]]):
         return role, name
 
 
-def _by_role(ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    roles = [role for role, _ in value]
-    if repeated := {role for role in roles if roles.count(role) > 1}:
-        raise click.BadParameter(f"given twice: {', '.join(sorted(repeated))}", ctx, param)
-    return dict(value)
-
-
 vocab_column_option = click.option(
     "--vocab-column",
     "vocab_columns",
     type=_Column(),
     multiple=True,
-    callback=_by_role,
+    callback=as_dict,
     help="Name of the vocabulary's column of ids, rows or counts, as id=NAME, row=NAME or count=NAME; may be repeated.",
 )
 
