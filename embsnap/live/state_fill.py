@@ -71,7 +71,8 @@ def plan_state_fill(table: LiveTable, planned: PlannedTable, optimizer: LiveOpti
         step = _step(table, live, stored, optimizer) if counters and stored else None
         return StateFill(table, reset=counters, step=step)
     if not stored:
-        return StateFill(table, reset=tuple(live.values()), notes=_not_carried(table, planned, "the snapshot has none"))
+        notes = _not_carried(table, planned, "the snapshot has none")
+        return StateFill(table, reset=tuple(live.values()), notes=notes if live else ())
     if not live:
         return StateFill(table, notes=_not_carried(table, planned, "the live model keeps none"))
     _check_same_optimizer(table, live, stored)

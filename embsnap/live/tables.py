@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,7 +20,15 @@ from embsnap.live.filling import Band, RowsPart, bands
 from embsnap.live.parts import LocalPart, local_parts
 from embsnap.model.rows import RowSource
 
-__all__ = ["Collection", "LiveTable", "find_tables", "forget_cached_rows", "is_shared"]
+__all__ = [
+    "Collection",
+    "LiveTable",
+    "all_tables",
+    "find_tables",
+    "forget_cached_rows",
+    "is_shared",
+    "only_tables",
+]
 
 Collection: TypeAlias = EmbeddingBagCollection | ShardedEmbeddingBagCollection
 
@@ -77,17 +86,32 @@ def find_tables(model: nn.Module, sources: dict[str, RowSource]) -> list[LiveTab
         NotFoundError: The model has no such table, or several.
         IncompatibleError: A table has another shape or dtype, or no memory yet.
     """
+    tables = []
+    for table in only_tables(all_tables(model), sources):
+        _check_table(table, sources[table.name])
+        tables.append(table)
+    return tables
+
+
+def all_tables(model: nn.Module) -> dict[str, list[LiveTable]]:
+    """Every table of the EmbeddingBagCollections in `model`, by name; more than one where several have that name."""
     found: dict[str, list[LiveTable]] = {}
     for module in model.modules():
         if isinstance(module, EmbeddingBagCollection | ShardedEmbeddingBagCollection):
             for table in _tables_of(module):
                 found.setdefault(table.name, []).append(table)
-    tables = []
-    for name, source in sources.items():
+    return found
+
+
+def only_tables(found: Mapping[str, list[LiveTable]], names: Iterable[str]) -> Iterator[LiveTable]:
+    """The one table of each name.
+
+    Raises:
+        NotFoundError: The model has no such table, or several.
+    """
+    for name in names:
         _check_home(name, found)
-        _check_table(found[name][0], source)
-        tables.append(found[name][0])
-    return tables
+        yield found[name][0]
 
 
 def forget_cached_rows(collection: Collection) -> None:
@@ -108,7 +132,7 @@ def _tables_of(collection: Collection) -> list[LiveTable]:
     return [LiveTable(name, collection, weight, local_parts(weight)) for name, weight in weights.items()]
 
 
-def _check_home(name: str, found: dict[str, list[LiveTable]]) -> None:
+def _check_home(name: str, found: Mapping[str, list[LiveTable]]) -> None:
     num_found = len(found.get(name, ()))
     if num_found != 1:
         raise NotFoundError(

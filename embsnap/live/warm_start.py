@@ -31,7 +31,7 @@ from embsnap.ops.warmstart.plan import (
 )
 from embsnap.ops.warmstart.result import WarmstartResult
 
-__all__ = ["build_and_write", "warm_start"]
+__all__ = ["build_and_write", "fill_model", "warm_start"]
 
 _TABLE_DTYPES = ("float32", "float16", "bfloat16")
 
@@ -75,13 +75,26 @@ def warm_start(
         UsageError: The config is wrong, or two optimizers have state of one table.
         SnapshotError, StorageError, GateError: As `plan_warmstart`; `rank-lost` if another rank is gone.
     """
-    trained_by = LiveOptimizer(optimizer, optimizer_step)
+
+    def read_config() -> LargeEmbeddingsConfig:
+        if not isinstance(config, str):
+            return config
+        return read_large_embeddings(config, at=at, environ=config_environ(), options=options.storage_options)
+
+    return fill_model(model, read_config, LiveOptimizer(optimizer, optimizer_step), options, progress)
+
+
+def fill_model(
+    model: nn.Module,
+    read_config: Callable[[], LargeEmbeddingsConfig],
+    trained_by: LiveOptimizer,
+    options: WarmstartOptions,
+    progress: Progress,
+) -> WarmstartResult:
+    """Fill a model on all ranks that it lies over: read the config, check everything, and write (see `warm_start`)."""
 
     def check() -> tuple[WarmstartPlan, list[Target]]:
-        tables = config
-        if isinstance(tables, str):
-            tables = read_large_embeddings(tables, at=at, environ=config_environ(), options=options.storage_options)
-        plan = plan_warmstart(tables, options, progress=progress)
+        plan = plan_warmstart(read_config(), options, progress=progress)
         return plan, find_targets(model, plan, trained_by)
 
     ranks = Ranks(alone=not is_shared(model))

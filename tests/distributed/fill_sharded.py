@@ -2,10 +2,10 @@
 
     torchrun --nproc-per-node 2 fill_sharded.py ROOT CASES
 
-CASES is JSON: a list of `{"do": "save", …}` and `{"do": "fill", …}`. Saved are `ROOT/<name>`, by torchsnapshot, with
-random values, and `truth.<rank>.npz` beside it. Filled are the tables of `ROOT/<name>.yaml`; `ROOT/<name>.out` gets
-`filled.<rank>.npz`, what each rank holds then, `trained.<rank>.npz`, the same after one step that touches each row of
-each table once, and `result.<rank>.json`.
+CASES is JSON: a list of `{"do": "save", …}`, `{"do": "fill", …}` and `{"do": "restore", …}`. Saved are `ROOT/<name>`,
+by torchsnapshot, with random values, and `truth.<rank>.npz` beside it. Filled are the tables of `ROOT/<name>.yaml`, or
+restored those of `ROOT/<snapshot>`; `ROOT/<name>.out` gets `filled.<rank>.npz`, what each rank holds then,
+`trained.<rank>.npz`, the same after one step that touches each row of each table once, and `result.<rank>.json`.
 """
 
 from __future__ import annotations
@@ -42,13 +42,16 @@ def save(root: Path, case: dict) -> None:
 
 
 def fill(root: Path, case: dict) -> None:
-    """Fill a model in place and train it for one step."""
+    """Fill a model in place, or restore it, and train it for one step."""
     tables = {name: tuple(table) for name, table in case["tables"].items()}
     model = build(tables, case["optimizer"], dtensors=case.get("dtensors", False))
     optimizer = optimizer_of(model, case["optimizer"])
     given = optimizer if case["optimizer"] == "adam" else None
     before = addresses(held(model, optimizer))
-    result = embsnap.warm_start(model, str(root / f"{case['name']}.yaml"), optimizer=given)
+    if case["do"] == "restore":
+        result = embsnap.restore(model, str(root / case["snapshot"]), optimizer=given)
+    else:
+        result = embsnap.warm_start(model, str(root / f"{case['name']}.yaml"), optimizer=given)
     rank, out = dist.get_rank(), root / f"{case['name']}.out"
     out.mkdir(exist_ok=True)
     arrays = held(model, optimizer)
@@ -81,7 +84,7 @@ def main(root: str, cases: str) -> None:
     """One case after the other."""
     start()
     for case in json.loads(cases):
-        {"save": save, "fill": fill}[case["do"]](Path(root), case)
+        {"save": save, "fill": fill, "restore": fill}[case["do"]](Path(root), case)
         dist.barrier()
     dist.destroy_process_group()
 

@@ -88,6 +88,17 @@ def to_fill(root: Path, job: str, old_size: int, kinds: tuple[str, ...], pairs: 
     return cases
 
 
+def to_restore(job: str, old_size: int, kinds: tuple[str, ...]) -> list[Any]:
+    """The tables that `to_save` saves, each sharded as the one before it was."""
+    tables = {f"t_{old}": (new, OLD_ROWS[old]) for old, new in zip(kinds, (kinds[-1], *kinds), strict=False)}
+    cases = ("rowwise",) if kinds == HOSTS else ("rowwise", "adam")
+    return [
+        {"do": "restore", "name": f"{optimizer}.restored.{job}", "snapshot": f"{optimizer}.{old_size}"}
+        | {"optimizer": optimizer, "train": False, "tables": tables}
+        for optimizer in cases
+    ]
+
+
 def table_config(root: Path, table: str, num_rows: int, snapshot: str, old: str, way: str) -> dict[str, Any]:
     pretrained: dict[str, Any] = {"emb_name": f"t_{old}", "embedding_snapshot_uri": f"{root}/{snapshot}"}
     config: dict[str, Any] = {"name": table, "num_embeddings": num_rows, "embedding_dim": DIM}
@@ -109,9 +120,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_job(root, 1, to_save(1, SIMPLE))
     for job, (old_size, new_size) in JOBS.items():
         saves = [] if new_size == 1 else to_save(new_size, SIMPLE)
-        run_job(root, new_size, saves + to_fill(root, job, old_size, SIMPLE, pairs))
+        fills = to_fill(root, job, old_size, SIMPLE, pairs) + to_restore(job, old_size, SIMPLE)
+        run_job(root, new_size, saves + fills)
     host_pairs = [("rw", "twrw"), ("rw", "grid"), ("twrw", "rw"), ("grid", "rw"), ("grid", "grid"), ("twrw", "grid")]
-    run_job(root, 4, to_save(4, HOSTS) + to_fill(root, "hosts", 4, HOSTS, host_pairs))
+    fills = to_fill(root, "hosts", 4, HOSTS, host_pairs) + to_restore("hosts", 4, HOSTS)
+    run_job(root, 4, to_save(4, HOSTS) + fills)
     return root
 
 
@@ -196,6 +209,25 @@ def test_optimizer_state_follows(root: Path, job: str, optimizer: str) -> None:
         assert {float(rank[key]) for rank in ranks for key in rank if "/step" in key} == {100.0}
 
 
+@pytest.mark.parametrize(("job", "old_size"), [*((job, sizes[0]) for job, sizes in JOBS.items()), ("hosts", 4)])
+def test_restored_tables_are_those_of_the_snapshot(root: Path, job: str, old_size: int) -> None:
+    kinds = HOSTS if job == "hosts" else SIMPLE
+    for optimizer, states in (("rowwise", ["momentum1"]), ("adam", ["exp_avg", "exp_avg_sq"])):
+        if job == "hosts" and optimizer == "adam":
+            continue
+        old_ranks = load(root / f"{optimizer}.{old_size}", "truth")
+        ranks = load(root / f"{optimizer}.restored.{job}.out", "filled")
+        for old, new in zip(kinds, (kinds[-1], *kinds), strict=False):
+            table, row_V = f"t_{old}", np.arange(OLD_ROWS[old])
+            np.testing.assert_array_equal(whole(ranks, f"{table}/weight"), whole(old_ranks, f"{table}/weight"))
+            if optimizer == "rowwise" and "dp" in (old, new):
+                continue
+            for state in states:
+                stored = whole(old_ranks, f"{table}/{state}")
+                expected = row_wise(stored, new, old, row_V) if optimizer == "rowwise" else stored
+                np.testing.assert_array_equal(whole(ranks, f"{table}/{state}"), expected, err_msg=f"{table} {state}")
+
+
 def row_wise(stored: NDArray[Any], new: str, old: str, row_V: NDArray[np.int64]) -> NDArray[Any]:
     """Per column shard where there are two on both sides; their mean where there is one; the same value for each."""
     runs = stored.reshape(2, -1) if old in ("cw", "grid") else stored[None]
@@ -241,4 +273,4 @@ def test_all_ranks_report_the_same(root: Path, job: str) -> None:
             assert table["mean_norm"] == pytest.approx(norms.mean())
         left = {note["place"] for note in result["notes"] if note["kind"] == "state-not-carried"}
         names = {table["name"] for table in result["tables"]}
-        assert left == {f"table {name}" for name in names if "dp" in name}
+        assert left == {f"table {name}" for name in names if "dp" in name and not name.startswith("dp_dp")}

@@ -1,0 +1,154 @@
+"""Restoring a live module: the same tables by name, each row in its place, and nothing left out in silence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torchrec import EmbeddingBagCollection, EmbeddingBagConfig
+from torchrec.modules.embedding_configs import DataType
+
+import embsnap
+from embsnap.config.embedding import LargeEmbeddingsConfig
+from embsnap.config.policies import OptimizerStatePolicy
+from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError
+from embsnap.formats.vocabulary_writer import write_vocabulary
+from embsnap.live.arrays import as_array
+from embsnap.live.modules import LargeEmbeddings
+from embsnap.testing.tables import write_arrays
+from embsnap.testing.vocabularies import make_vocabulary
+
+SHAPES = {"user": (40, 8), "post": (7, 4)}
+
+
+@pytest.fixture
+def rows() -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return {name: generator.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()}
+
+
+@pytest.fixture
+def uri(tmp_path, rows) -> str:
+    write_arrays(f"{tmp_path}/old", rows)
+    return f"{tmp_path}/old"
+
+
+def collection(data_type: DataType = DataType.FP32, **shapes: tuple[int, int]) -> EmbeddingBagCollection:
+    tables = [
+        EmbeddingBagConfig(
+            name=name, num_embeddings=num_rows, embedding_dim=dim, feature_names=[f"f_{name}"], data_type=data_type
+        )
+        for name, (num_rows, dim) in shapes.items()
+    ]
+    return EmbeddingBagCollection(tables=tables, device=torch.device("cpu"))
+
+
+def weight(model: torch.nn.Module, name: str) -> np.ndarray:
+    return as_array(next(value for key, value in model.state_dict().items() if key.endswith(f"{name}.weight")))
+
+
+def test_all_tables_of_any_module(uri, rows) -> None:
+    model = torch.nn.ModuleList([collection(user=SHAPES["user"]), collection(post=SHAPES["post"])])
+    result = embsnap.restore(model, uri)
+    for name, expected in rows.items():
+        np.testing.assert_array_equal(weight(model, name), expected)
+    assert (result.command, result.applied, result.notes) == ("restore", True, ())
+    assert {lookup.table for lookup in result.lookups} == {"user", "post"}
+
+
+def test_what_embsnap_saves_it_restores_with_its_optimizer(tmp_path) -> None:
+    table = {"name": "user", "num_embeddings": 40, "embedding_dim": 8, "optimizer": {"rowwise_adagrad": {"lr": 0.1}}}
+    config = LargeEmbeddingsConfig.model_validate({"tables": [table]})
+    trained, fresh = LargeEmbeddings(config), LargeEmbeddings(config)
+    states = [next(iter(model.fused_optimizer().states().values())) for model in (trained, fresh)]
+    with torch.no_grad():
+        trained.weight("user").normal_()
+        states[0]["sum"].uniform_(1, 2)
+        states[0]["step"].fill_(11)
+    embsnap.save({"model": trained, "optimizer": trained.fused_optimizer()}, f"{tmp_path}/run/11")
+    embsnap.restore(fresh, f"{tmp_path}/run@latest")
+    assert torch.equal(fresh.weight("user"), trained.weight("user"))
+    assert torch.equal(states[1]["sum"], states[0]["sum"])
+    assert int(states[1]["step"]) == 11
+    embsnap.restore(fresh, f"{tmp_path}/run@11", optimizer_state=OptimizerStatePolicy.RESET)
+    assert not states[1]["sum"].any()
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (collection(user=SHAPES["user"]), "post"),
+        (collection(**SHAPES, other=(3, 4)), "other"),
+        (torch.nn.ModuleList([collection(**SHAPES), collection(user=SHAPES["user"])]), "2 EmbeddingBagCollections"),
+    ],
+    ids=["only stored", "only live", "twice"],
+)
+def test_tables_must_be_the_same_on_both_sides(uri, model, said) -> None:
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    with pytest.raises(NotFoundError, match=said) as caught:
+        embsnap.restore(model, uri)
+    assert caught.value.kind in (ErrorKind.NO_SUCH_TABLE, ErrorKind.AMBIGUOUS_TABLE)
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("asked", [{"partial": True}, {"tables": ["user"]}], ids=["partial", "named"])
+def test_what_was_not_restored_is_noted(uri, rows, asked) -> None:
+    model = collection(user=SHAPES["user"], other=(3, 4))
+    before = weight(model, "other").copy()
+    result = embsnap.restore(model, uri, **asked)
+    np.testing.assert_array_equal(weight(model, "user"), rows["user"])
+    np.testing.assert_array_equal(weight(model, "other"), before)
+    assert [table.name for table in result.tables] == ["user"]
+    notes = [(note.kind, note.place) for note in result.notes]
+    assert notes == [("not-restored", "table other"), ("not-restored", "table post")]
+
+
+def test_nothing_to_restore_is_no_success(uri) -> None:
+    with pytest.raises(NotFoundError, match="no table to restore"):
+        embsnap.restore(collection(other=(3, 4)), uri, partial=True)
+
+
+def test_a_named_table_must_be_there(uri) -> None:
+    with pytest.raises(NotFoundError, match="usr"):
+        embsnap.restore(collection(**SHAPES), uri, tables=["usr"], partial=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        (collection(user=(41, 8), post=SHAPES["post"]), ErrorKind.SHAPE_MISMATCH),
+        (collection(user=(40, 6), post=SHAPES["post"]), ErrorKind.SHAPE_MISMATCH),
+        (collection(DataType.FP16, **SHAPES), ErrorKind.DTYPE_MISMATCH),
+    ],
+    ids=["rows", "columns", "dtype"],
+)
+def test_tables_that_do_not_fit(uri, model, kind) -> None:
+    with pytest.raises(IncompatibleError) as caught:
+        embsnap.restore(model, uri)
+    assert caught.value.kind is kind
+
+
+def test_a_cast_that_was_asked_for(uri, rows) -> None:
+    model = collection(DataType.FP16, **SHAPES)
+    embsnap.restore(model, uri, cast=True)
+    np.testing.assert_array_equal(weight(model, "user"), rows["user"].astype(np.float16))
+
+
+def test_a_vocabulary_has_nothing_to_be_compared_with(tmp_path) -> None:
+    write_vocabulary(make_vocabulary(list(range(40))), f"{tmp_path}/user.parquet")
+    table = {"name": "user", "num_embeddings": 40, "embedding_dim": 8, "vocab": f"{tmp_path}/user.parquet"}
+    options = embsnap.SaveOptions(config=LargeEmbeddingsConfig.model_validate({"tables": [table]}))
+    embsnap.save(collection(user=SHAPES["user"]), f"{tmp_path}/saved", options=options)
+    (note,) = embsnap.restore(collection(user=SHAPES["user"]), f"{tmp_path}/saved").notes
+    assert (note.kind, note.place) == ("vocabulary-not-compared", "table user")
+    assert "user.parquet" in note.message
+
+
+def test_other_layers_with_tables_are_left_alone(tmp_path) -> None:
+    """A layer whose state keys look like a table's is restored by whoever owns it."""
+    model = torch.nn.Module()
+    model.ebc = collection(user=SHAPES["user"])
+    model.small = torch.nn.Module()
+    model.small.embeddings = torch.nn.ModuleDict({"country": torch.nn.Embedding(5, 4)})
+    embsnap.save(model, f"{tmp_path}/saved")
+    assert [table.name for table in embsnap.restore(model, f"{tmp_path}/saved").tables] == ["user"]
