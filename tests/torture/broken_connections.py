@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
+import embsnap.storage.gcs  # noqa: F401 - so that the children have it loaded
 from embsnap.storage import retries
 from tests.servers import faults
 from tests.servers.exchange import Exchange
@@ -17,7 +18,7 @@ from tests.servers.faults import Action
 from tests.servers.gcs import Bucket, gcs_server, temporary_bucket
 from tests.torture.children import Ran, in_child
 from tests.torture.tally import LossError, Tally
-from tests.torture.world import OPERATIONS, Operation, make_world, run
+from tests.torture.world import OPERATIONS, Operation, make_world, run, warm_up
 
 __all__ = ["break_connections"]
 
@@ -40,7 +41,8 @@ def break_connections(directory: Path, share: float, seed: int) -> list[Tally]:
     """100 trials of each kind of fault at a share of one; the operations take turns."""
     world = directory / "connections"
     world.mkdir()
-    in_child(lambda: make_world(world, 1000) and None)
+    make_world(world, 1000)
+    warm_up(world)
     tallies = {kind: Tally(f"{kind}, at a random request") for kind in (*_KINDS, _REPLACED)}
     with gcs_server(directory / "gcs.log") as server, temporary_bucket(server) as bucket:
         bucket.upload(world, "w")

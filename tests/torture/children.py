@@ -19,7 +19,7 @@ from typing import Any
 
 from embsnap.cli.main import main
 
-__all__ = ["Child", "Ran", "in_child", "run_command", "start"]
+__all__ = ["Child", "Ran", "in_child", "run_command", "run_here", "start"]
 
 _HUNG_AFTER_S = 300
 _CPU_LIMIT_S = 120
@@ -91,7 +91,12 @@ def in_child(work: Callable[[], Any]) -> Any:
 
 def run_command(arguments: Sequence[str]) -> Ran:
     """Run `embsnap` in this process."""
+    return run_here(lambda: main(list(arguments)))
+
+
+def run_here(work: Callable[[], int]) -> Ran:
+    """Do something that ends with an exit code in this process."""
     stdout, stderr = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
-        exit_code = main(list(arguments))
+        exit_code = work()
     return Ran(exit_code, stdout.getvalue(), stderr.getvalue())

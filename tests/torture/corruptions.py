@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from collections.abc import Callable, Mapping
@@ -10,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from embsnap.errors import EmbsnapError
-from tests.torture.children import in_child, run_command
+from tests.torture.children import Ran, in_child, run_command
 from tests.torture.tally import LossError, Tally
 from tests.torture.world import OPERATIONS, make_world, run
 
@@ -56,11 +55,12 @@ def corrupt(directory: Path, share: float, seed: int) -> list[Tally]:
     """200 damages of each kind at a share of one; the regions take turns."""
     world = directory / "corruptions"
     world.mkdir()
-    in_child(lambda: make_world(world, 3000) and None)
-    # A snapshot of embsnap's own, which knows its vocabulary.
-    in_child(lambda: run(_SNAPSHOT, str(world), str(world / "new")))
-    content = in_child(lambda: _SNAPSHOT.content(str(world / "new")))
-    vocabulary = in_child(lambda: OPERATIONS["vocab build"].content(str(world / "tuesday")))
+    make_world(world, 3000)
+    # A snapshot of embsnap's own, which knows its vocabulary. All is done here, so that the children have it loaded.
+    run(_SNAPSHOT, str(world), str(world / "new"))
+    _verify(world)
+    content = _SNAPSHOT.content(str(world / "new"))
+    vocabulary = OPERATIONS["vocab build"].content(str(world / "tuesday"))
     tallies = []
     for kind, damage in _DAMAGES.items():
         tally = Tally(f"{kind}, in objects, metadata, sidecar or vocabulary")
@@ -92,10 +92,9 @@ def _target(root: Path, number: int) -> Path:
     return regions[number % len(regions)]
 
 
-def _found(root: Path, content: str, vocabulary: str) -> str:
+def _found(root: Path, content: str | None, vocabulary: str | None) -> str:
     """What says that something is wrong: verify, and reading all of it."""
-    os.environ["WORLD"] = str(root)
-    verified = run_command(["verify", f"{root}/new", "--vocab", f"user={root}/tuesday", "--quiet"])
+    verified = _verify(root)
     if verified.exit_code == 70:
         raise LossError(f"verify ends with 70: {verified.stderr}")
     try:
@@ -109,3 +108,7 @@ def _found(root: Path, content: str, vocabulary: str) -> str:
     if verified.exit_code == 0 and read == "read otherwise":
         raise LossError("neither verify nor its reader finds it")
     return f"found by verify and {read}" if verified.exit_code else "harmless: everything reads as it was"
+
+
+def _verify(root: Path) -> Ran:
+    return run_command(["verify", f"{root}/new", "--vocab", f"user={root}/tuesday", "--quiet"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from embsnap.errors import EmbsnapError
 from tests.torture.children import in_child, start
 from tests.torture.tally import LossError, Tally
-from tests.torture.world import OPERATIONS, Operation, digest, make_world, run
+from tests.torture.world import OPERATIONS, Operation, digest, make_world, run, warm_up
 
 __all__ = ["race"]
 
@@ -22,7 +22,8 @@ def race(directory: Path, share: float, seed: int) -> list[Tally]:
     """100 rounds of each kind at a share of one; the operations take turns."""
     world = directory / "races"
     world.mkdir()
-    in_child(lambda: make_world(world, 4000) and None)
+    make_world(world, 4000)
+    warm_up(world)
     before = digest(world)
     readers, writers = Tally("readers while a writer commits"), Tally("two writers to one destination")
     for number in range(max(1, round(100 * share))):

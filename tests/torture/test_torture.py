@@ -15,7 +15,7 @@ from tests.torture.tally import Tally, table
 SCRIPT = Path(__file__).parents[2] / "scripts" / "torture"
 
 
-@pytest.mark.parametrize("part", ["kills", "stores", "connections", "corruptions", "races", "fuzz"])
+@pytest.mark.parametrize("part", ["kills", "stores", "connections", "lies", "corruptions", "races", "fuzz"])
 def test_a_hundredth_of_it(part: str, tmp_path: Path) -> None:
     out = tmp_path / "table.md"
     command = [sys.executable, SCRIPT, "--share", "0.01", "--seed", "7", "--only", part, "--out", out]
@@ -25,6 +25,7 @@ def test_a_hundredth_of_it(part: str, tmp_path: Path) -> None:
     rows = re.findall(r"^\| (?P<what>.+) \| (?P<tried>[\d,]+) \| .* \| 0 \|$", done.stdout, re.MULTILINE)
     assert rows
     assert all(int(tried.replace(",", "")) > 0 for _, tried in rows)
+    assert part != "kills" or "ended with objects of the killed" in done.stdout
 
 
 def test_losses_are_counted() -> None:

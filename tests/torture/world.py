@@ -11,8 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +26,9 @@ from embsnap.formats.vocabulary import read_vocabulary
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.testing.tables import read_array, write_arrays
 from embsnap.testing.vocabularies import listed, make_vocabulary, parquet_bytes
-from tests.torture.children import Ran, run_command
+from tests.torture.children import Ran, run_command, run_here
 
-__all__ = ["OPERATIONS", "Operation", "digest", "make_world", "run"]
+__all__ = ["OPERATIONS", "Operation", "digest", "make_world", "run", "warm_up"]
 
 STATE = "optimizer/state/fused_opt.ebc.embedding_bags.user.weight/user.momentum1"
 DIM = 16
@@ -33,7 +36,7 @@ DIM = 16
 
 @dataclass(frozen=True)
 class Operation:
-    """A command that writes; `{}` stands for the world, `{out}` for the destination."""
+    """A command that writes, or `save`; `{}` stands for the world, `{out}` for the destination."""
 
     arguments: str
     is_snapshot: bool
@@ -55,7 +58,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "copy": Operation("copy {}/old {out} --threads 1", True, (0, 7)),
     "vocab extend": Operation("vocab extend {}/monday {}/events --id-column user --out {out}", False),
     "vocab build": Operation("vocab build {}/events --id-column user --out {out}", False),
+    "save": Operation("save {out}", True),
 }
+_SAVE_TIMEOUT_S = "20"
 
 _CONFIG = """\
 tables:
@@ -96,7 +101,27 @@ def run(operation: Operation, world: str, out: str, *more: str) -> Ran:
     """Do it in this process."""
     os.environ["WORLD"] = world
     words = [word.replace("{out}", out).replace("{}", world) for word in operation.arguments.split()]
+    if words[0] == "save":
+        return run_here(partial(_save, *words[1:], *more[1:]))
     return run_command([*words, "--quiet", *more])
+
+
+def warm_up(root: Path) -> Mapping[str, str]:
+    """Do every operation once in this process, so that its children have loaded what they need; what each makes."""
+    contents = {}
+    out = root.parent / "warm"
+    for name, operation in OPERATIONS.items():
+        ran, content = run(operation, str(root), str(out)), operation.content(str(out))
+        if ran.exit_code != 0 or content is None:
+            raise RuntimeError(f"{operation.arguments} does not run: {ran.stderr}")
+        contents[name] = content
+        shutil.rmtree(out) if out.is_dir() else out.unlink()
+    return contents
+
+
+def _save(uri: str, timeout_s: str = _SAVE_TIMEOUT_S) -> int:
+    """Torch is loaded only where something is saved."""
+    return import_module("tests.torture.saving").save(uri, timeout_s)  # type: ignore[no-any-return]
 
 
 def digest(root: Path) -> str:
