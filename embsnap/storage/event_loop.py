@@ -1,10 +1,12 @@
-"""Running coroutines on the event loop that the clients of object stores share, from any thread."""
+"""Running coroutines on the event loop that the clients of object stores share, and what blocks in threads."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from fsspec.asyn import get_loop
@@ -13,6 +15,11 @@ __all__ = ["in_thread", "run"]
 
 Result = TypeVar("Result")
 _GRACE_S = 2.0
+
+_Job = Callable[[], None]
+_idle_threads: list[SimpleQueue[_Job]] = []
+"""Of each thread that has nothing to do, where it waits for the next job."""
+os.register_at_fork(after_in_child=_idle_threads.clear)
 
 
 def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
@@ -39,15 +46,22 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
         raise
 
 
-async def in_thread(function: Callable[[], Result]) -> Result:
+async def in_thread(function: Callable[[], Result], stop: Callable[[], bool] | None = None) -> Result:
     """The result of a function that blocks, called in a thread of its own.
 
     Unlike those of `asyncio.to_thread`, the thread does not keep the process alive when nobody waits for it any more.
+
+    Args:
+        function: What to call.
+        stop: Called when nobody waits for the result any more; says whether the function ends now. If so, it has ended
+            before this goes on.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
+    ended = asyncio.Event()
 
     def settle(set_it: Callable[[Any], None], outcome: Any) -> None:
+        ended.set()
         if not future.done():
             set_it(outcome)
 
@@ -59,5 +73,27 @@ async def in_thread(function: Callable[[], Result]) -> Result:
         else:
             loop.call_soon_threadsafe(settle, future.set_result, result)
 
-    threading.Thread(target=work, name="embsnap-blocking", daemon=True).start()
-    return await future
+    _queue_of_a_thread().put(work)
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if stop is not None and stop():
+            await asyncio.wait([asyncio.ensure_future(ended.wait())], timeout=_GRACE_S)
+        raise
+
+
+def _queue_of_a_thread() -> SimpleQueue[_Job]:
+    """Of an idle thread, or of a new one."""
+    try:
+        return _idle_threads.pop()
+    except IndexError:
+        jobs: SimpleQueue[_Job] = SimpleQueue()
+        threading.Thread(target=_work, args=(jobs,), name="embsnap-blocking", daemon=True).start()
+        return jobs
+
+
+def _work(jobs: SimpleQueue[_Job]) -> None:
+    """Do one job after the other; between them the thread is idle."""
+    while True:
+        jobs.get()()
+        _idle_threads.append(jobs)

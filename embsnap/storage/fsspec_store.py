@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,7 @@ from embsnap.storage.event_loop import in_thread
 from embsnap.storage.fsspec_objects import failure_of, info_of_entry
 from embsnap.storage.local_errors import storage_errors_at
 from embsnap.storage.ranges import PART_BYTES
-from embsnap.storage.remote import Arrival, EndsEarlyError, RemoteStore
+from embsnap.storage.remote import Begin, RemoteStore
 from embsnap.storage.remote_errors import destination_taken, no_such_object
 from embsnap.storage.retries import TransientError, persist
 
@@ -88,19 +87,16 @@ class FsspecStore(RemoteStore):
 
         self.wait(persist(attempt, timeout_s=self.timeout_s, where=where))
 
-    @asynccontextmanager
-    async def arriving(self, location: str, start: int, end: int | None, silence_s: float) -> AsyncIterator[Arrival]:
+    async def receive(self, location: str, start: int, end: int | None, begin: Begin, silence_s: float) -> None:
         """Ask once for bytes of a file, after a look at it."""
         info = await self.look(location, silence_s)
         if info is None:
             raise no_such_object(self.where(location))
-        self.note(location, info)
-        if end is not None and info.size < end:
-            raise EndsEarlyError(info.size)
+        filler = begin(info)
         data = await self._call("_cat_file", location, **({} if end is None else {"start": start, "end": end}))
         if data is None:
             raise no_such_object(self.where(location))
-        yield Arrival(info, _once(data))
+        filler.feed(data)
 
     async def upload(self, location: str, path: str, silence_s: float) -> ObjectInfo:
         """One attempt to make a file of a local one, if there is none.
@@ -182,7 +178,3 @@ class _SpoolingWriter(Writer):
 
     def abort(self) -> None:
         self._file.close()
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data

@@ -6,23 +6,23 @@ are embsnap's own, because those of gcsfs can neither be set nor relied on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from functools import partial
+from http.client import HTTPResponse
 from typing import Any
 
-import aiohttp
 from crc32c import crc32c
 
 from embsnap.errors import ErrorKind, NotFoundError
 from embsnap.storage.base import Buffer, ObjectInfo, Writer
 from embsnap.storage.client_options import timeout_of
 from embsnap.storage.gcs_client import GcsClient, object_path
+from embsnap.storage.gcs_download import BEYOND_THE_END, download, fill
 from embsnap.storage.gcs_objects import FIELDS, info_of_headers, info_of_resource
 from embsnap.storage.gcs_target import Target
 from embsnap.storage.gcs_upload import upload_whole
 from embsnap.storage.gcs_writer import GcsWriter
-from embsnap.storage.remote import Arrival, EndsEarlyError, RemoteStore
+from embsnap.storage.remote import Begin, EndsEarlyError, RemoteStore
 from embsnap.storage.remote_errors import no_such_bucket, no_such_object
 from embsnap.storage.retries import TransientError, persist
 
@@ -103,26 +103,22 @@ class GcsStore(RemoteStore):
 
         self.wait(persist(attempt, timeout_s=self.timeout_s, where=where))
 
-    @asynccontextmanager
-    async def arriving(self, location: str, start: int, end: int | None, silence_s: float) -> AsyncIterator[Arrival]:
+    async def receive(self, location: str, start: int, end: int | None, begin: Begin, silence_s: float) -> None:
         """Ask once for bytes of an object."""
         where = self.where(location)
-        async with self._client.request(
-            "GET",
-            object_path(self._bucket, self._prefix + location),
-            where=where,
-            expected=(200, 206, 416),
-            silence_s=silence_s,
-            params={"alt": "media"},
-            headers={} if end is None else {"Range": f"bytes={start}-{end - 1}"},
-        ) as response:
-            if response.status == 416:
-                raise await self._beyond_the_end(location, silence_s)
+
+        def take(response: HTTPResponse) -> None:
             asked = (start, end) if end is not None and response.status == 206 else None
             info = info_of_headers(response.headers, location, where=where, asked=asked)
             if asked is None and end is not None and (start, end) != (0, info.size):
                 raise TransientError(f"bytes {start}-{end - 1} were asked for, and all {info.size} sent")
-            yield Arrival(info, _chunks(response))
+            fill(begin(info), response)
+
+        path = object_path(self._bucket, self._prefix + location)
+        span = None if end is None else (start, end)
+        status = await download(self._client.accounts, path, span, take, where=where, silence_s=silence_s)
+        if status == BEYOND_THE_END:
+            raise await self._beyond_the_end(location, silence_s)
 
     async def _beyond_the_end(self, location: str, silence_s: float) -> Exception:
         """What to raise where the server says that a range begins beyond the object's end."""
@@ -158,8 +154,3 @@ class GcsStore(RemoteStore):
         if status == 404:
             raise no_such_bucket(self.uri, self._bucket)
         return page
-
-
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    async for chunk, _ in response.content.iter_chunks():
-        yield chunk

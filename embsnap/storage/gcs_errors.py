@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from email.message import Message
 
 from embsnap.errors import EmbsnapError, ErrorKind, StorageError
 from embsnap.storage.remote_errors import no_such_bucket, no_such_object
@@ -18,7 +19,7 @@ _LOGIN = "gcloud auth application-default login, or --storage-option token=KEY_F
 
 
 def failure_of(
-    status: int, headers: Mapping[str, str], text: str, where: str, account: str
+    status: int, headers: Mapping[str, str] | Message, text: str, where: str, account: str
 ) -> EmbsnapError | TransientError:
     """The error to raise for an answer that nobody expected.
 
@@ -87,7 +88,7 @@ def _reason(text: str) -> str:
     return line if len(line) <= _MOST_TEXT else f"{line[:_MOST_TEXT]}…"
 
 
-def _wait(headers: Mapping[str, str]) -> float:
+def _wait(headers: Mapping[str, str] | Message) -> float:
     """Seconds that the server asks to be left alone; a date instead of a number is ignored."""
     text = headers.get("Retry-After", "")
     return float(text) if text.isdecimal() else 0.0

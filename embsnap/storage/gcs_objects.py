@@ -6,6 +6,7 @@ import base64
 import datetime
 import re
 from collections.abc import Mapping
+from email.message import Message
 from typing import Any
 
 from embsnap.errors import ErrorKind, StorageError
@@ -51,9 +52,7 @@ def info_of_resource(resource: Mapping[str, Any], location: str) -> ObjectInfo:
         raise TransientError(f"the answer describes no object: {error!r}") from error
 
 
-def info_of_headers(
-    headers: Mapping[str, str], location: str, *, where: str, asked: tuple[int, int] | None
-) -> ObjectInfo:
+def info_of_headers(headers: Message, location: str, *, where: str, asked: tuple[int, int] | None) -> ObjectInfo:
     """An object as the headers of its bytes describe it.
 
     Args:
@@ -75,14 +74,14 @@ def info_of_headers(
     return ObjectInfo(location, size, headers["X-Goog-Generation"], None, _crc_of(headers))
 
 
-def _whole_size(headers: Mapping[str, str]) -> int:
+def _whole_size(headers: Message) -> int:
     text = headers.get("Content-Length", "")
     if not text.isdecimal():
         raise TransientError("the answer lacks its length")
     return int(text)
 
 
-def _size_around(headers: Mapping[str, str], start: int, end: int) -> int:
+def _size_around(headers: Message, start: int, end: int) -> int:
     """Size of the object of which exactly the range was sent, as far as the object goes."""
     sent = headers.get("Content-Range", "nothing")
     match = _CONTENT_RANGE.fullmatch(sent)
@@ -91,8 +90,9 @@ def _size_around(headers: Mapping[str, str], start: int, end: int) -> int:
     return int(match[3])
 
 
-def _crc_of(headers: Mapping[str, str]) -> int | None:
-    for part in headers.get("X-Goog-Hash", "").split(","):
+def _crc_of(headers: Message) -> int | None:
+    """Of the whole object, also where a range of it was sent; the header may stand there once for each kind of sum."""
+    for part in ",".join(headers.get_all("X-Goog-Hash", [])).split(","):
         name, _, text = part.strip().partition("=")
         if name == "crc32c":
             return int.from_bytes(base64.b64decode(text), "big")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from embsnap.storage.base import RangeRead
+from embsnap.storage.retries import TransientError
 
 __all__ = ["PART_BYTES", "Part", "PartFiller", "plan_parts"]
 
@@ -13,6 +14,10 @@ PART_BYTES = 8 << 20
 """The longest range that one request asks for."""
 _MAX_GAP_BYTES = 1 << 20
 """More than this is never read in vain, because another request costs less."""
+_LEAST_ROOM_BYTES = 32 << 10
+"""Fewer bytes are not worth a call to receive them in their place."""
+_MOST_ROOM_BYTES = 256 << 10
+"""So many at most are lost, and asked for again, when a connection breaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +95,45 @@ class PartFiller:
         self.part = part
         self.position = part.start
         self._done = 0
+        self._scratch = memoryview(b"")
+
+    def room(self) -> memoryview:
+        """Where to put the next bytes, some or all of it, for `filled`; empty when all have arrived.
+
+        It is their buffer itself, unless little of it is left or another one wants the same bytes.
+        """
+        pieces = self.part.pieces
+        self._skip_done()
+        if self._done < len(pieces):
+            piece = pieces[self._done]
+            end = piece.start + len(piece.buffer)
+            if self._done + 1 < len(pieces):
+                end = min(end, pieces[self._done + 1].start)
+            if piece.start <= self.position and end - self.position >= _LEAST_ROOM_BYTES:
+                first = self.position - piece.start
+                return piece.buffer[first : min(first + _MOST_ROOM_BYTES, end - piece.start)]
+        if not self._scratch:
+            self._scratch = memoryview(bytearray(min(_MOST_ROOM_BYTES, self.part.end - self.part.start)))
+        return self._scratch[: self.part.end - self.position]
+
+    def filled(self, room: memoryview, num_bytes: int) -> None:
+        """So many bytes stand at the beginning of what `room` gave."""
+        if room.obj is self._scratch.obj:
+            self.feed(room[:num_bytes])
+        else:
+            self.position += num_bytes
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Take the next bytes of the object, which may not go beyond the part's end."""
+        """Take the next bytes of the object.
+
+        Raises:
+            TransientError: They go beyond the part's end.
+        """
         start, end = self.position, self.position + len(data)
+        if end > self.part.end:
+            raise TransientError(f"more bytes arrived than the {self.part.end - self.part.start} of the range")
         view, pieces = memoryview(data), self.part.pieces
-        while self._done < len(pieces) and pieces[self._done].start + len(pieces[self._done].buffer) <= start:
-            self._done += 1
+        self._skip_done()
         for index in range(self._done, len(pieces)):
             piece = pieces[index]
             low, high = max(start, piece.start), min(end, piece.start + len(piece.buffer))
@@ -105,3 +142,12 @@ class PartFiller:
             if low < high:
                 piece.buffer[low - piece.start : high - piece.start] = view[low - start : high - start]
         self.position = end
+
+    def _skip_done(self) -> None:
+        """Leave the pieces behind that are full."""
+        pieces = self.part.pieces
+        while self._done < len(pieces):
+            piece = pieces[self._done]
+            if piece.start + len(piece.buffer) > self.position:
+                return
+            self._done += 1

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -20,7 +18,7 @@ from embsnap.storage.ranges import PART_BYTES, Part, PartFiller, plan_parts
 from embsnap.storage.remote_errors import corrupt_transfer, no_such_object, object_replaced, short_read, too_large
 from embsnap.storage.retries import TransientError, persist
 
-__all__ = ["Arrival", "EndsEarlyError", "RemoteStore"]
+__all__ = ["Begin", "EndsEarlyError", "RemoteStore"]
 
 Result = TypeVar("Result")
 
@@ -28,17 +26,8 @@ _IN_FLIGHT_BYTES = 8 * PART_BYTES
 _MOST_IN_FLIGHT = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """An answer that begins to arrive.
-
-    Attributes:
-        info: The object it is of.
-        chunks: The bytes that were asked for, in order.
-    """
-
-    info: ObjectInfo
-    chunks: AsyncIterator[bytes]
+Begin = Callable[[ObjectInfo], PartFiller]
+"""Called once an answer begins: takes note of the object that it is of, and says what its bytes are to fill."""
 
 
 class EndsEarlyError(Exception):
@@ -68,14 +57,13 @@ class RemoteStore(Store):
         self._seen: dict[str, ObjectInfo] = {}
 
     @abstractmethod
-    def arriving(
-        self, location: str, start: int, end: int | None, silence_s: float
-    ) -> AbstractAsyncContextManager[Arrival]:
-        """Ask once for the bytes `[start, end)` of an object, or all; `chunks` ends early where the object does.
+    async def receive(self, location: str, start: int, end: int | None, begin: Begin, silence_s: float) -> None:
+        """Ask once for the bytes `[start, end)` of an object, or all; what arrives may be less.
 
         Raises:
             NotFoundError: There is none.
-            TransientError: Another attempt may succeed; also from `chunks`.
+            EndsEarlyError: The object ends before `start`.
+            TransientError: Another attempt may succeed.
         """
 
     @abstractmethod
@@ -141,14 +129,20 @@ class RemoteStore(Store):
         self.read_ranges(location, [RangeRead(start, buffer)])
 
     async def _read_once(self, location: str, limit: int, silence_s: float) -> bytes:
-        async with self.arriving(location, 0, None, silence_s) as arrival:
-            self.note(location, arrival.info)
-            if arrival.info.size > limit:
-                raise too_large(self.where(location), arrival.info.size, limit)
-            data = bytearray()
-            async for chunk in arrival.chunks:
-                data += chunk
-        _check_whole(data, arrival.info)
+        arrived: list[tuple[ObjectInfo, bytearray, PartFiller]] = []
+
+        def begin(info: ObjectInfo) -> PartFiller:
+            self.note(location, info)
+            if info.size > limit:
+                raise too_large(self.where(location), info.size, limit)
+            data = bytearray(info.size)
+            filler = PartFiller(Part(0, info.size, (RangeRead(0, memoryview(data)),)))
+            arrived.append((info, data, filler))
+            return filler
+
+        await self.receive(location, 0, None, begin, silence_s)
+        info, data, filler = arrived[0]
+        _check_whole(data, filler.position, info)
         return bytes(data)
 
     async def _fetch(self, location: str, parts: Sequence[Part]) -> None:
@@ -176,14 +170,14 @@ class RemoteStore(Store):
     async def _fetch_rest(self, location: str, filler: PartFiller, silence_s: float) -> None:
         """Ask for what is missing of a part, once."""
         end = filler.part.end
-        async with self.arriving(location, filler.position, end, silence_s) as arrival:
-            self.note(location, arrival.info)
-            if arrival.info.size < end:
-                raise EndsEarlyError(arrival.info.size)
-            async for chunk in arrival.chunks:
-                if len(chunk) > end - filler.position:
-                    raise TransientError(f"more bytes arrived than the {end - filler.part.start} of the range")
-                filler.feed(chunk)
+
+        def begin(info: ObjectInfo) -> PartFiller:
+            self.note(location, info)
+            if info.size < end:
+                raise EndsEarlyError(info.size)
+            return filler
+
+        await self.receive(location, filler.position, end, begin, silence_s)
         if filler.position < end:
             raise TransientError(f"the answer ended {end - filler.position} bytes early")
 
@@ -210,9 +204,9 @@ def _is_damaged(requests: Sequence[RangeRead], info: ObjectInfo | None) -> bool:
     return crc != info.crc32c
 
 
-def _check_whole(data: bytearray, info: ObjectInfo) -> None:
-    if len(data) != info.size:
-        raise TransientError(f"{len(data)} of {info.size} bytes arrived")
+def _check_whole(data: bytearray, num_arrived: int, info: ObjectInfo) -> None:
+    if num_arrived != info.size:
+        raise TransientError(f"{num_arrived} of {info.size} bytes arrived")
     if info.crc32c is not None and crc32c(data) != info.crc32c:
         problem = f"the bytes that arrived have the CRC-32C {crc32c(data):08x}, and the server's is {info.crc32c:08x}"
         raise TransientError(problem, kind=ErrorKind.CORRUPT_TRANSFER)

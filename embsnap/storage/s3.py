@@ -7,7 +7,6 @@ embsnap's own. Create-only writing relies on `If-None-Match: *`, which AWS has h
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,7 @@ from crc32c import crc32c
 
 from embsnap.storage.base import Buffer, ObjectInfo, Writer
 from embsnap.storage.client_options import timeout_of
-from embsnap.storage.remote import Arrival, EndsEarlyError, RemoteStore
+from embsnap.storage.remote import Begin, EndsEarlyError, RemoteStore
 from embsnap.storage.remote_errors import no_such_object
 from embsnap.storage.retries import persist
 from embsnap.storage.s3_client import S3Client
@@ -85,8 +84,7 @@ class S3Store(RemoteStore):
 
         self.wait(persist(attempt, timeout_s=self.timeout_s, where=self.where(location)))
 
-    @asynccontextmanager
-    async def arriving(self, location: str, start: int, end: int | None, silence_s: float) -> AsyncIterator[Arrival]:
+    async def receive(self, location: str, start: int, end: int | None, begin: Begin, silence_s: float) -> None:
         """Ask once for bytes of an object."""
         span = {"ChecksumMode": "ENABLED"} if end is None else {"Range": f"bytes={start}-{end - 1}"}
         answer = await self._client.call("get_object", **self._key(location), expected=(416,), **span)
@@ -97,8 +95,9 @@ class S3Store(RemoteStore):
             self.note(location, info)
             raise EndsEarlyError(info.size)
         try:
-            asked = None if end is None else (start, end)
-            yield Arrival(info_of_answer(answer, location, asked=asked), _chunks(answer["Body"], self.where(location)))
+            filler = begin(info_of_answer(answer, location, asked=None if end is None else (start, end)))
+            async for chunk in _chunks(answer["Body"], self.where(location)):
+                filler.feed(chunk)
         finally:
             answer["Body"].close()
 
