@@ -28,6 +28,7 @@ __all__ = [
     "LargeEmbeddings",
     "LargeEmbeddingsConfig",
     "NotFoundError",
+    "Placement",
     "Precision",
     "RefusedError",
     "SaveOptions",
@@ -47,6 +48,7 @@ __all__ = [
     "read_vocabulary",
     "restore",
     "save",
+    "shard_embeddings",
     "warm_start",
     "write_warmstart",
 ]
@@ -57,6 +59,7 @@ _HOMES = {
     "EmbeddingLogger": "embsnap.live.embedding_logger",
     "LargeEmbeddings": "embsnap.live.modules",
     "LargeEmbeddingsConfig": "embsnap.config.embedding",
+    "Placement": "embsnap.config.policies",
     "Precision": "embsnap.live.inference",
     "SaveOptions": "embsnap.live.save",
     "SmallEmbeddings": "embsnap.live.modules",
@@ -71,6 +74,7 @@ _HOMES = {
     "read_vocabulary": "embsnap.formats.vocabulary",
     "restore": "embsnap.live.restore",
     "save": "embsnap.live.save",
+    "shard_embeddings": "embsnap.live.sharding",
     "warm_start": "embsnap.live.warm_start",
     "write_warmstart": "embsnap.ops.warmstart.plan",
 }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 __all__ = ["hush_torch"]
 
 
 def hush_torch() -> None:
-    """Keep torch from logging, at the first pooled lookup, that torchrec calls a function with an ambiguous name."""
+    """Keep torch from telling what torchrec calls by deprecated or ambiguous names, and torchrec what it ignores."""
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+    logging.getLogger("torchrec").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch(rec)?\.")

@@ -28,7 +28,7 @@ from embsnap.cli.output import Write, emit, format_bytes, renders, table, write_
 from embsnap.cli.progress import progress_on_stderr
 from embsnap.config.embedding import LargeEmbeddingsConfig
 from embsnap.config.environ import config_environ
-from embsnap.config.policies import Mode
+from embsnap.config.policies import Mode, Placement
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.model.progress import Progress
 from embsnap.ops.config import read_large_embeddings
@@ -54,6 +54,14 @@ _OPTIONS = (
         default=Mode.TRAIN.value,
         show_default=True,
         help="What the live model is built for; it changes nothing of what is written.",
+    ),
+    click.option(
+        "--placement",
+        type=click.Choice([placement.value for placement in Placement]),
+        default=Placement.DEVICE.value,
+        show_default=True,
+        callback=lambda _context, _option, value: Placement(value),
+        help="Where a live model on a GPU has its rows: uvm_caching is for tables larger than the GPU.",
     ),
     click.option(
         "--optimizer-state",
@@ -95,6 +103,7 @@ class Run:
     no_model: bool
     device: str
     mode: str
+    placement: Placement
     optimizer_state: str
     prefix: str
     threads: int
@@ -125,7 +134,7 @@ class Run:
         require_out(self.out, dry_run=self.dry_run)
         if self.dry_run or self.out is None:
             return self._plan(options, progress)[1].result()
-        if _num_ranks() > 1:
+        if _num_ranks() > 1 or (self.placement is not Placement.DEVICE and not self.no_model):
             return self._write_together(self.out, options, progress)
         config, plan = self._plan(options, progress)
         if self.no_model:
@@ -141,8 +150,11 @@ class Run:
 
     def _write_together(self, out: str, options: WarmstartOptions, progress: Progress) -> WarmstartResult:
         with _live_packages():
+            from embsnap.live.shared_model import LiveOptions
             from embsnap.live.shared_write import write_together
-        return write_together(lambda: self._plan(options, progress)[1], out, progress=progress)
+        hush_torch()
+        live = None if self.no_model else LiveOptions(self.device, Mode(self.mode), self.placement)
+        return write_together(lambda: self._plan(options, progress), out, live=live, progress=progress)
 
 
 @contextmanager
@@ -187,8 +199,8 @@ def command(
     vocabularies know from the old snapshot, with their optimizer state; its other rows are drawn by its initializer. A
     table without `pretrained` is drawn wholly. Everything is checked before anything is written; the snapshot becomes
     visible in one step, at the end. A live model is built and filled, and a pooled lookup through it is compared with
-    the source rows, unless --no-model. Under torchrun each process writes its share of the objects of the one snapshot,
-    without a live model.
+    the source rows, unless --no-model. Under torchrun the model lies over all processes, each fills its part, and each
+    writes its share of the objects of the one snapshot.
 
     \b
     Examples:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from embsnap.model.dtypes import DTYPES, DType
 
-__all__ = ["ColumnStateRule", "DataType", "Mode", "OptimizerStatePolicy", "Pooling", "ReservedPolicy"]
+__all__ = ["ColumnStateRule", "DataType", "Mode", "OptimizerStatePolicy", "Placement", "Pooling", "ReservedPolicy"]
 
 
 class DataType(StrEnum):
@@ -31,6 +31,15 @@ class Mode(StrEnum):
     """No optimizer, no gradient."""
     INFERENCE = "inference"
     """Frozen."""
+
+
+class Placement(StrEnum):
+    """Where a table on a GPU has its rows."""
+
+    DEVICE = "device"
+    """In the GPU's memory."""
+    UVM_CACHING = "uvm_caching"
+    """In the host's memory, with a cache of rows on the GPU: for tables larger than the GPU."""
 
 
 class Pooling(StrEnum):

@@ -5,6 +5,7 @@ Shape suffixes: B bags, D embedding_dim, N rows in hand.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torchrec import EmbeddingBagCollection, KeyedJaggedTensor
+from torchrec.distributed.embeddingbag import ShardedEmbeddingBagCollection
 from torchrec.modules.embedding_configs import EmbeddingBagConfig as TorchrecTable
 from torchrec.modules.embedding_configs import PoolingType
 
@@ -30,25 +32,40 @@ _READS_AT_A_TIME = 8
 """Of rows that lie far apart, maybe at the other end of a network."""
 
 
-def check_lookup(collection: EmbeddingBagCollection, sources: dict[str, RowSource]) -> tuple[Lookup, ...]:
+def check_lookup(
+    collection: EmbeddingBagCollection | ShardedEmbeddingBagCollection, sources: Mapping[str, RowSource]
+) -> tuple[Lookup, ...]:
     """Pool bags of rows spread over each table and compare with the same rows read from their sources.
 
     Args:
-        collection: Holds the tables.
+        collection: Holds the tables. Of one that is sharded, every rank calls this, and each checks a batch of its own.
         sources: Where each of its tables' rows came from, by table name.
 
     Raises:
         IncompatibleError: `lookup-mismatch`: the module pools something else.
     """
-    tables = [table for table in collection.embedding_bag_configs() if table.name in sources]
+    tables = [table for table in _configs(collection) if table.name in sources]
     lengths_B = np.resize(np.array(_BAG_LENGTHS), NUM_BAGS)
     rows = {table.name: _spread_rows(table.num_embeddings, int(lengths_B.sum())) for table in tables}
     with torch.no_grad():
         pooled = collection(_features(collection, rows, lengths_B)).to_dict()
+    slack = _slack(collection)
     return tuple(
-        _compare(table, sources[table.name], rows[table.name], lengths_B, pooled[table.feature_names[0]].float().cpu())
+        _compare(table, sources[table.name], rows[table.name], lengths_B, pooled[table.feature_names[0]], slack)
         for table in tables
     )
+
+
+def _slack(collection: EmbeddingBagCollection | ShardedEmbeddingBagCollection) -> float:
+    """What torchrec adds to the divisors of all tables of a sharded collection in which any is pooled by its mean."""
+    is_divided = any(table.pooling is PoolingType.MEAN for table in _configs(collection))
+    return 1e-6 if is_divided and isinstance(collection, ShardedEmbeddingBagCollection) else 0.0
+
+
+def _configs(collection: EmbeddingBagCollection | ShardedEmbeddingBagCollection) -> list[TorchrecTable]:
+    if isinstance(collection, ShardedEmbeddingBagCollection):
+        return list(collection._embedding_bag_configs)
+    return list(collection.embedding_bag_configs())
 
 
 def _spread_rows(num_rows: int, num_ids: int) -> NDArray[np.int64]:
@@ -58,21 +75,26 @@ def _spread_rows(num_rows: int, num_ids: int) -> NDArray[np.int64]:
 
 
 def _features(
-    collection: EmbeddingBagCollection, rows: dict[str, NDArray[np.int64]], lengths_B: NDArray[np.int64]
+    collection: EmbeddingBagCollection | ShardedEmbeddingBagCollection,
+    rows: dict[str, NDArray[np.int64]],
+    lengths_B: NDArray[np.int64],
 ) -> KeyedJaggedTensor:
+    is_sharded = isinstance(collection, ShardedEmbeddingBagCollection)
+    device = collection._device if is_sharded else collection.device
+    is_weighted = collection._is_weighted if is_sharded else collection.is_weighted()
     keys, values, lengths = [], [], []
-    for table in collection.embedding_bag_configs():
+    for table in _configs(collection):
         for feature in table.feature_names:
             asked = table.name in rows and feature == table.feature_names[0]
             keys.append(feature)
             values.append(rows[table.name] if asked else np.empty(0, np.int64))
             lengths.append(lengths_B if asked else np.zeros(len(lengths_B), np.int64))
-    rows_N = torch.from_numpy(np.concatenate(values)).to(collection.device)
+    rows_N = torch.from_numpy(np.concatenate(values)).to(device)
     return KeyedJaggedTensor(
         keys=keys,
         values=rows_N,
-        lengths=torch.from_numpy(np.concatenate(lengths)).to(torch.int32).to(collection.device),
-        weights=torch.ones(len(rows_N), device=rows_N.device) if collection.is_weighted() else None,
+        lengths=torch.from_numpy(np.concatenate(lengths)).to(torch.int32).to(device),
+        weights=torch.ones(len(rows_N), device=rows_N.device) if is_weighted else None,
     )
 
 
@@ -82,16 +104,17 @@ def _compare(
     rows_N: NDArray[np.int64],
     lengths_B: NDArray[np.int64],
     pooled_BD: torch.Tensor,
+    slack: float,
 ) -> Lookup:
     source_ND = np.empty((len(rows_N), source.dim), source.dtype)
     reads = [partial(source.read, row, row + 1, source_ND[i : i + 1]) for i, row in enumerate(rows_N.tolist())]
     run(reads, _READS_AT_A_TIME)
     expected_BD, scale_BD = _pool(source_ND.astype(np.float64), lengths_B, mean=table.pooling is PoolingType.MEAN)
-    found_BD = pooled_BD.numpy().astype(np.float64)
+    found_BD = pooled_BD.float().cpu().numpy().astype(np.float64)
     same_BD = (found_BD == expected_BD) | (np.isnan(found_BD) & np.isnan(expected_BD))
     with np.errstate(invalid="ignore"):
         error_BD = np.where(same_BD, 0.0, np.abs(found_BD - expected_BD))
-    tolerance = 4 * _epsilon(source.dtype)
+    tolerance = 4 * _epsilon(source.dtype) + slack
     wrong_BD = ~(same_BD | (error_BD <= tolerance * scale_BD))
     if wrong_BD.any():
         bag = int(np.argwhere(wrong_BD)[0][0])

@@ -39,9 +39,11 @@ class LargeEmbeddings(nn.Module):
     table is pooled in its own dtype and rounded to it first, as torch's EmbeddingBag does.
 
     Without sharding, the gradient of a table is as large as the table. To train large tables, build it on the meta
-    device and shard it with torchrec, which turns the optimizers that are attached here into fused kernels.
+    device and shard it, with `embsnap.shard_embeddings` or with torchrec itself, which turns the optimizers that are
+    attached here into fused kernels.
 
     Attributes:
+        config: What it was built from.
         ebc: The EmbeddingBagCollection.
         surgery_cut_point: The identity on the pooled lookup: a name to cut the model at for serving.
         mode: What it was built for.
@@ -71,7 +73,7 @@ class LargeEmbeddings(nn.Module):
         """
         super().__init__()
         self.mode = mode
-        self._config = config
+        self.config = config
         self.ebc = _build_collection(config.tables, torch.device(device), dtypes or {}, is_weighted)
         self.surgery_cut_point = nn.Identity()
         if mode is Mode.TRAIN:
@@ -98,12 +100,12 @@ class LargeEmbeddings(nn.Module):
 
     def fused_optimizer(self) -> FusedOptimizer:
         """The optimizers of the tables, keyed `ebc.embedding_bags.<table>.weight`; without any outside of `train`."""
-        configs = {_key(table.name): self._config.optimizer_of(table.name) for table in self._config.tables}
+        configs = {_key(table.name): self.config.optimizer_of(table.name) for table in self.config.tables}
         return FusedOptimizer(self, {key: config for key, config in configs.items() if config is not None})
 
     def _fuse_optimizers(self) -> None:
-        for table in self._config.tables:
-            optimizer = self._config.optimizer_of(table.name)
+        for table in self.config.tables:
+            optimizer = self.config.optimizer_of(table.name)
             if optimizer is not None:
                 fuse_optimizer(self.weight(table.name), optimizer)
 

@@ -19,7 +19,7 @@ from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 from embsnap.config.optimizer import AdagradConfig, AdamConfig, OptimizerConfig, RowwiseAdagradConfig, SgdConfig
 from embsnap.live.schedules import learning_rate_at
 
-__all__ = ["FusedOptimizer", "fuse_optimizer"]
+__all__ = ["FusedOptimizer", "fuse_optimizer", "has_fused_kernel"]
 
 
 def fuse_optimizer(parameter: nn.Parameter, config: OptimizerConfig) -> None:
@@ -27,7 +27,7 @@ def fuse_optimizer(parameter: nn.Parameter, config: OptimizerConfig) -> None:
 
     The parameter keeps no gradient afterwards. Its optimizer state exists from now on (all zero), so that it can be
     filled before the first step. On a parameter of the meta device nothing is allocated: torchrec's sharding reads
-    from it which fused kernel to build.
+    from it which fused kernel to build. (FBGEMM has none for SGD with momentum: torchrec's would be without.)
 
     Args:
         parameter: Weight of a table, `[V, D]`.
@@ -38,6 +38,23 @@ def fuse_optimizer(parameter: nn.Parameter, config: OptimizerConfig) -> None:
     apply_optimizer_in_backward(optimizer_class, [parameter], arguments)
     if parameter.device.type != "meta":
         _initialize_state(_optimizer_of(parameter), parameter)
+    elif "betas" in arguments:
+        _rename_betas(parameter, arguments)
+
+
+def _rename_betas(parameter: Any, arguments: dict[str, Any]) -> None:
+    """Give Adam's arguments the names that FBGEMM's kernel, to which torchrec passes them on, has for them."""
+    others = {name: value for name, value in arguments.items() if name != "betas"}
+    beta1, beta2 = arguments["betas"]
+    parameter._optimizer_kwargs = [others | {"beta1": beta1, "beta2": beta2}]
+
+
+def has_fused_kernel(config: OptimizerConfig, device: torch.device) -> bool:
+    """Whether FBGEMM can fuse an optimizer into a sharded table's backward pass."""
+    algorithm = config.algorithm
+    if isinstance(algorithm, AdamConfig):
+        return device.type == "cuda"
+    return not (isinstance(algorithm, SgdConfig) and algorithm.momentum)
 
 
 def _torch_optimizer(config: OptimizerConfig, dtype: torch.dtype) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:

@@ -118,7 +118,7 @@ class _Asked:
 
     def _as_config(self, table: LiveTable, uri: str) -> EmbeddingBagConfig:
         num_embeddings, embedding_dim = table.shape
-        dtype = str(table.weight.dtype).removeprefix("torch.")
+        dtype = str(table.dtype).removeprefix("torch.")
         return EmbeddingBagConfig(
             name=table.name,
             num_embeddings=num_embeddings,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
@@ -49,6 +50,14 @@ class LiveTable:
     def shape(self) -> tuple[int, ...]:
         """Of the whole table."""
         return tuple(self.weight.metadata().size if isinstance(self.weight, ShardedTensor) else self.weight.shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the elements."""
+        if not isinstance(self.weight, ShardedTensor):
+            return self.weight.dtype
+        dtype: torch.dtype = self.weight.metadata().tensor_properties.dtype
+        return dtype
 
     @property
     def bands(self) -> tuple[Band, ...]:

@@ -13,6 +13,7 @@ from embsnap.config.embedding import LargeEmbeddingsConfig, Mode
 from embsnap.config.environ import config_environ
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.live.arrays import TensorRows
+from embsnap.live.device import choose_device
 from embsnap.live.live_state import LiveOptimizer
 from embsnap.live.modules import LargeEmbeddings
 from embsnap.live.rank_reports import merged_result
@@ -31,7 +32,7 @@ from embsnap.ops.warmstart.plan import (
 )
 from embsnap.ops.warmstart.result import WarmstartResult
 
-__all__ = ["build_and_write", "fill_model", "warm_start"]
+__all__ = ["build_and_write", "fill_model", "table_dtypes", "warm_start"]
 
 _TABLE_DTYPES = ("float32", "float16", "bfloat16")
 
@@ -149,8 +150,8 @@ def build_and_write(
         UsageError: There is no such device, or a table's dtype is none that a live table can have.
         RefusedError, StorageError: As `write_warmstart`.
     """
-    chosen = _device(device)
-    model = LargeEmbeddings(config, device=chosen, mode=mode, dtypes=_dtypes(plan))
+    chosen = choose_device(device)
+    model = LargeEmbeddings(config, device=chosen, mode=mode, dtypes=table_dtypes(plan))
     filled = fill_targets(find_targets(model, plan, LiveOptimizer()), plan, plan.budget.fill_block_bytes, progress)
     arrays = []
     for table in plan.tables:
@@ -160,22 +161,7 @@ def build_and_write(
     return replace(result, device=chosen, mode=mode.value, lookups=filled.lookups)
 
 
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(
-            ErrorKind.BAD_OPTION,
-            "there is no CUDA device that torch can use",
-            where="--device",
-            expected="cpu or auto",
-            found=name,
-            hint="`embsnap doctor` tells what torch sees",
-        )
-    return name
-
-
-def _dtypes(plan: WarmstartPlan) -> dict[str, DType]:
+def table_dtypes(plan: WarmstartPlan) -> dict[str, DType]:
     """The dtype of each live table, as planned.
 
     Raises:

@@ -152,6 +152,13 @@ def test_a_live_model_without_torch(config, tmp_path) -> None:
     assert subprocess.run([*command, "--no-model"], capture_output=True).returncode == 0
 
 
+def test_rows_in_the_hosts_memory_need_a_gpu_to_be_cached_on(embsnap, config, tmp_path) -> None:
+    run = embsnap("warmstart", config, "--device", "cpu", "--placement", "uvm_caching", "--out", tmp_path / "out")
+    assert run.exit_code == 2
+    assert "a CUDA device" in run.stderr
+    assert not (tmp_path / "out" / ".snapshot_metadata").exists()
+
+
 def test_restore(embsnap, config, rows, tmp_path) -> None:
     run = embsnap("restore", config, "--out", tmp_path / "out", "--no-model")
     assert run.exit_code == 5

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import pytest
 import yaml
 
 from embsnap.cli.main import main
+from embsnap.formats.torchsnapshot import layout
 from embsnap.formats.torchsnapshot.snapshot import open_snapshot
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.testing.tables import read_array, write_arrays
@@ -35,9 +39,24 @@ def config(tmp_path: Path) -> Path:
     write_vocabulary(make_vocabulary(order.tolist()), f"{tmp_path}/new.parquet")
     pretrained = {"emb_name": "user", "embedding_snapshot_uri": f"{tmp_path}/old", "vocab": f"{tmp_path}/old.parquet"}
     table = {"name": "user", "num_embeddings": ROWS + 100, "embedding_dim": DIM, "vocab": f"{tmp_path}/new.parquet"}
-    config = {"tables": [table | {"pretrained": pretrained}], "tables_to_log": ["user"]}
+    table |= {"pretrained": pretrained, "optimizer": {"rowwise_adagrad": {"lr": 0.1}}}
+    mean = {"name": "mean", "num_embeddings": 2000, "embedding_dim": 4, "pooling": "mean", "data_type": "fp16"}
+    mean["optimizer"] = {"adam": {"lr": 0.1}}
+    single = {"name": "single", "num_embeddings": 1, "embedding_dim": 4}
+    config = {"tables": [table, mean, single], "tables_to_log": ["user", "single"]}
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
     return tmp_path / "job.yaml"
+
+
+@contextmanager
+def small_objects() -> Iterator[None]:
+    """As the ranks' script has them."""
+    before = layout.PIECE_BYTES, layout.OBJECT_BYTES
+    layout.PIECE_BYTES = layout.OBJECT_BYTES = 1 << 14
+    try:
+        yield
+    finally:
+        layout.PIECE_BYTES, layout.OBJECT_BYTES = before
 
 
 def launch(num_ranks: int, *arguments: object, script: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
@@ -51,29 +70,44 @@ def launch(num_ranks: int, *arguments: object, script: tuple[str, ...]) -> subpr
     )
 
 
-def test_several_ranks_write_one_snapshot(tmp_path, config, capfd) -> None:
-    done = launch(2, config, "--out", f"{tmp_path}/together", "--json", script=(str(SCRIPT),))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert main(["warmstart", str(config), "--out", f"{tmp_path}/alone", "--no-model", "--json"]) == 0
+def entries(uri: str) -> str:
+    """The manifest without the locations."""
+    manifest = open_snapshot(uri).manifest
+    return re.sub(r"location='[^']*'", "", "\n".join(f"{path} {entry}" for path, entry in manifest.entries.items()))
+
+
+@pytest.mark.parametrize("options", [(), ("--no-model",)], ids=["live", "no model"])
+def test_several_ranks_write_one_snapshot(tmp_path, config, capfd, options) -> None:
+    done = launch(2, config, *options, "--out", f"{tmp_path}/together", "--json", script=(str(SCRIPT),))
+    assert done.returncode == 0, done.stderr[:3000]
+    with small_objects():
+        assert main(["warmstart", str(config), "--out", f"{tmp_path}/alone", *options, "--json"]) == 0
     told, alone = json.loads(done.stdout), json.loads(capfd.readouterr().out)
-    assert told["tables"][0].pop("mean_norm") == pytest.approx(alone["tables"][0].pop("mean_norm"))
     for result in (told, alone):
-        result["tables"][0].pop("seconds")
-        result["tables"][0].pop("num_unchecked_rows")
+        for table in result["tables"]:
+            table["mean_norm"] = table["mean_norm"] and pytest.approx(table["mean_norm"])
+            table.pop("seconds")
+            table.pop("num_unchecked_rows")
     assert (told["tables"], told["plan_digest"]) == (alone["tables"], alone["plan_digest"])
-    for path in ("user", STATE):
+    assert (told["mode"], told["device"]) == (alone["mode"], alone["device"])
+    assert entries(f"{tmp_path}/together") == entries(f"{tmp_path}/alone")
+    for path in ("user", "mean", "single", STATE):
         np.testing.assert_array_equal(read_array(f"{tmp_path}/together", path), read_array(f"{tmp_path}/alone", path))
     together = open_snapshot(f"{tmp_path}/together")
     assert len({piece.location for piece in together.table("user").weight.pieces}) > 4
     assert together.sidecar is not None
     assert together.findings == ()
+    looked_up = {} if options else {"user": 64, "mean": 64, "single": 64}
+    assert {lookup["table"]: lookup["num_ids"] for lookup in told["lookups"]} == looked_up
 
 
 def test_by_the_module(tmp_path, config) -> None:
-    done = launch(2, config, "--out", f"{tmp_path}/out", script=("-m", "embsnap"))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("pooled lookup") == 0
-    assert done.stdout.count(f"wrote {tmp_path}/out") == 1
+    """Without a mean, the table of one row lies on one rank."""
+    config.write_text(config.read_text().replace("pooling: mean", "pooling: sum"))
+    done = launch(3, config, "--out", f"{tmp_path}/out", "--mode", "evaluate", script=("-m", "embsnap"))
+    assert done.returncode == 0, done.stderr[:3000]
+    assert done.stdout.count("pooled lookup") == 3
+    assert done.stdout.count(f"wrote {tmp_path}/out by a live model (evaluate, cpu)") == 1
     assert main(["inspect", f"{tmp_path}/out"]) == 0
 
 

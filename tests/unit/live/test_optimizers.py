@@ -8,7 +8,9 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 from torchsnapshot import Snapshot
 
 from embsnap.config.embedding import LargeEmbeddingsConfig
+from embsnap.config.optimizer import OptimizerConfig
 from embsnap.live.modules import LargeEmbeddings
+from embsnap.live.optimizers import fuse_optimizer
 
 KEY = "ebc.embedding_bags.user.weight"
 LR = 0.5
@@ -139,3 +141,10 @@ def test_torchsnapshot_takes_and_restores_the_state(name: str, tmp_path) -> None
     backward(trained, [1, 2], [0.5, 0.5, 0.5])
     backward(fresh, [1, 2], [0.5, 0.5, 0.5])
     assert torch.equal(trained.weight("user"), fresh.weight("user"))
+
+
+def test_torchrec_is_given_adams_betas_by_the_names_that_its_kernels_have() -> None:
+    parameter = torch.nn.Parameter(torch.empty((4, 2), device="meta"))
+    fuse_optimizer(parameter, OptimizerConfig.model_validate({"adam": {"lr": 0.1, "betas": [0.8, 0.9]}}))
+    (arguments,) = parameter._optimizer_kwargs
+    assert (arguments["beta1"], arguments["beta2"], "betas" in arguments) == (0.8, 0.9, False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -13,9 +15,20 @@ from torchrec.distributed.sharding_plan import construct_module_sharding_plan
 from torchrec.distributed.types import ShardingPlan
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
+import embsnap
+from embsnap.cli.main import main
 from embsnap.config.embedding import LargeEmbeddingsConfig
+from embsnap.errors import ErrorKind, UsageError
+from embsnap.formats.torchsnapshot.contents import ArrayToWrite
+from embsnap.formats.torchsnapshot.layout import place
+from embsnap.live.arrays import TensorRows
 from embsnap.live.modules import LargeEmbeddings
+from embsnap.live.shared_model import HeldRows
+from embsnap.live.shared_write import holders_of
+from embsnap.model.dtypes import DTYPES
+from embsnap.testing.tables import ArrayRows, read_array, write_arrays
 
+SHAPES = {"user": (8, 4), "post": (3, 4)}
 KEY = "ebc.embedding_bags.user.weight"
 
 
@@ -48,3 +61,64 @@ def test_sharding_makes_fused_kernels_of_the_optimizers(data_type: str) -> None:
     state = model.fused_optimizer.state_dict()["state"][KEY]["user.momentum1"]
     assert state.local_shards()[0].tensor.flatten().tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
     assert weight.float().sum(1).tolist() == [4, 4, 4, 2, 4, 4, 4, 4]
+
+
+@pytest.mark.usefixtures("one_process")
+def test_shard_embeddings_is_filled_by_restore(tmp_path) -> None:
+    tables = [
+        {"name": "user", "num_embeddings": 8, "embedding_dim": 4, "optimizer": {"rowwise_adagrad": {"lr": 0.5}}},
+        {"name": "post", "num_embeddings": 3, "embedding_dim": 4, "optimizer": {"adam": {"lr": 0.5}}},
+    ]
+    config = LargeEmbeddingsConfig.model_validate({"tables": tables})
+    rows = {name: np.random.default_rng(0).random(shape, np.float32) for name, shape in SHAPES.items()}
+    write_arrays(f"{tmp_path}/old", rows)
+    model = embsnap.shard_embeddings(LargeEmbeddings(config, device="meta"), device="cpu")
+    embsnap.restore(model, f"{tmp_path}/old")
+    for name, expected in rows.items():
+        (shard,) = model.state_dict()[f"ebc.embedding_bags.{name}.weight"].local_shards()
+        np.testing.assert_array_equal(shard.tensor.numpy(), expected)
+    assert [key.split(".")[2] for key in model.fused_optimizer.state_dict()["state"]] == ["user"]
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_cpu_caches_no_rows_of_its_own_memory() -> None:
+    config = LargeEmbeddingsConfig.model_validate(
+        {"tables": [{"name": "user", "num_embeddings": 8, "embedding_dim": 4}]}
+    )
+    with pytest.raises(UsageError, match="uvm_caching") as caught:
+        embsnap.shard_embeddings(
+            LargeEmbeddings(config, device="meta"), device="cpu", placement=embsnap.Placement.UVM_CACHING
+        )
+    assert caught.value.kind is ErrorKind.BAD_OPTION
+
+
+def test_what_a_rank_does_not_hold_comes_from_elsewhere() -> None:
+    rows = np.arange(40, dtype=np.float32).reshape(10, 4)
+    held = HeldRows(3, TensorRows(torch.from_numpy(rows[3:7]) + 100), ArrayRows(rows))
+    expected = rows + np.where((np.arange(10) >= 3) & (np.arange(10) < 7), 100, 0)[:, None]
+    for start in range(11):
+        for end in range(start, 11):
+            out = np.empty((end - start, 4), np.float32)
+            held.read(start, end, out)
+            np.testing.assert_array_equal(out, expected[start:end])
+
+
+def test_the_rank_that_holds_most_of_an_object_writes_it() -> None:
+    rows = ArrayRows(np.zeros((100, 1), np.float32))
+    arrays = [ArrayToWrite(f"model/{name}", DTYPES["float32"], (100, 1), rows) for name in "ab"]
+    layouts = place([array.rows for array in arrays], piece_bytes=100, object_bytes=100)
+    held = [{0: (0, 50)}, {0: (50, 100)}]
+    assert holders_of(layouts, held, arrays) == [0, 0, 1, 1, 0, 1, 0, 1]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("placement", list(embsnap.Placement))
+def test_placements_on_a_gpu(tmp_path, placement) -> None:
+    rows = np.random.default_rng(0).random((3000, 16), np.float32)
+    write_arrays(f"{tmp_path}/old", {"user": rows})
+    pretrained = {"emb_name": "user", "embedding_snapshot_uri": f"{tmp_path}/old", "by_position": True}
+    table = {"name": "user", "num_embeddings": 3000, "embedding_dim": 16, "pretrained": pretrained}
+    (tmp_path / "job.yaml").write_text(json.dumps({"tables": [table]}))
+    arguments = ["--device", "cuda", "--placement", placement, "--out", f"{tmp_path}/new"]
+    assert main(["warmstart", f"{tmp_path}/job.yaml", *arguments]) == 0
+    np.testing.assert_array_equal(read_array(f"{tmp_path}/new", "user"), rows)

@@ -1,0 +1,101 @@
+"""LargeEmbeddings over the ranks of a job, by a plan that needs no planner."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+from torchrec.distributed import sharding_plan
+from torchrec.distributed.embedding_types import EmbeddingComputeKernel
+from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+from torchrec.distributed.model_parallel import DistributedModelParallel
+from torchrec.distributed.types import ShardingEnv, ShardingPlan
+
+from embsnap.config.embedding import EmbeddingBagConfig
+from embsnap.config.policies import Mode, Placement, Pooling
+from embsnap.errors import ErrorKind, UsageError
+from embsnap.live.modules import LargeEmbeddings
+from embsnap.live.optimizers import has_fused_kernel
+
+__all__ = ["shard_embeddings"]
+
+
+def shard_embeddings(
+    embeddings: LargeEmbeddings, *, device: torch.device | str, placement: Placement = Placement.DEVICE
+) -> DistributedModelParallel:
+    """Divide tables over the ranks of the job, by rows; one of too few rows goes to one rank as a whole.
+
+    Every rank calls this, with torch.distributed initialised; a job may be of one rank. Rows are uninitialised memory,
+    for `warm_start` or `restore` to fill. Optimizers that the tables have become part of FBGEMM's kernels. Adam on a
+    CPU and SGD with momentum have no such kernel: their tables are for an optimizer of the job's own. So are tables
+    of fewer rows than ranks beside one that is pooled by its mean.
+
+    Args:
+        embeddings: Built with `device="meta"`.
+        device: Of this rank: `cpu`, `cuda:1`.
+        placement: `uvm_caching` keeps rows in the host's memory and caches those in use on the GPU.
+
+    Returns:
+        The module, wrapped.
+
+    Raises:
+        UsageError: `bad-option`: `uvm_caching` without a GPU, or for a table whose optimizer has no fused kernel.
+    """
+    device = torch.device(device)
+    sharder = EmbeddingBagCollectionSharder()
+    tables = embeddings.config.tables
+    with_mean = any(table.pooling is Pooling.MEAN for table in tables)
+    generators = {
+        table.name: _sharding(table, index, _kernel(embeddings, table, device, placement), with_mean=with_mean)
+        for index, table in enumerate(tables)
+    }
+    world_size = dist.get_world_size()
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size)))
+    plan = sharding_plan.construct_module_sharding_plan(
+        embeddings.ebc, generators, sharder, local_size, world_size, device.type
+    )
+    return DistributedModelParallel(
+        embeddings,
+        env=ShardingEnv.from_process_group(dist.group.WORLD),
+        device=device,
+        plan=ShardingPlan(plan={"ebc": plan}),
+        sharders=[sharder],
+        init_data_parallel=False,
+        init_parameters=False,
+    )
+
+
+def _sharding(
+    table: EmbeddingBagConfig, index: int, kernel: EmbeddingComputeKernel, *, with_mean: bool
+) -> sharding_plan.ParameterShardingGenerator:
+    """By rows. Where a rank would get none, which FBGEMM's fused kernels fail on, the whole table on one rank.
+
+    torchrec divides the sums of such a table by the lengths of its bags too if another one is pooled by its mean.
+    """
+    world_size = dist.get_world_size()
+    rows_per_rank = -(-table.num_embeddings // world_size)
+    if table.num_embeddings > rows_per_rank * (world_size - 1):
+        return sharding_plan.row_wise(compute_kernel=kernel.value)
+    if with_mean:
+        return sharding_plan.row_wise(compute_kernel=EmbeddingComputeKernel.DENSE.value)
+    return sharding_plan.table_wise(rank=index % world_size, compute_kernel=kernel.value)
+
+
+def _kernel(
+    embeddings: LargeEmbeddings, table: EmbeddingBagConfig, device: torch.device, placement: Placement
+) -> EmbeddingComputeKernel:
+    optimizer = embeddings.config.optimizer_of(table.name) if embeddings.mode is Mode.TRAIN else None
+    is_fused = optimizer is None or has_fused_kernel(optimizer, device)
+    if placement is Placement.DEVICE:
+        return EmbeddingComputeKernel.FUSED if is_fused else EmbeddingComputeKernel.DENSE
+    if device.type != "cuda" or not is_fused:
+        raise UsageError(
+            ErrorKind.BAD_OPTION,
+            "rows can be cached on a GPU only, and by a fused kernel only",
+            where=f"table {table.name}, placement {placement}",
+            expected="a CUDA device, and no SGD with momentum",
+            found=device if device.type != "cuda" else "SGD with momentum",
+            hint="use the placement device",
+        )
+    return EmbeddingComputeKernel.FUSED_UVM_CACHING
