@@ -12,13 +12,26 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 from operator import add
+from typing import Protocol
 
-__all__ = ["Box", "CoverDefect", "bounding_shape", "cover_defect"]
+__all__ = ["Box", "CoverDefect", "Rectangle", "bounding_shape", "cover_defect"]
 
 _MAX_CORNERS = 1 << 24
 """Corners that a proof looks at; a set of boxes with more is refused."""
 
 _Point = tuple[int, ...]
+
+
+class Rectangle(Protocol):
+    """Whatever lies in an array as a `Box` does: a shard, a piece."""
+
+    @property
+    def offsets(self) -> _Point:
+        """The first element in each dimension."""
+
+    @property
+    def sizes(self) -> _Point:
+        """Elements in each dimension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +68,14 @@ class CoverDefect:
     """With the first place where it shows."""
 
 
-def bounding_shape(boxes: Sequence[Box]) -> _Point | None:
+def bounding_shape(boxes: Sequence[Rectangle]) -> _Point | None:
     """The smallest shape that holds all boxes, or None for no boxes or boxes of different dimensions."""
     if not boxes or len({len(box.offsets) for box in boxes}) != 1:
         return None
-    return tuple(map(max, zip(*(box.ends for box in boxes), strict=True)))
+    return tuple(map(max, zip(*[tuple(map(add, box.offsets, box.sizes)) for box in boxes], strict=True)))
 
 
-def cover_defect(shape: _Point, boxes: Sequence[Box]) -> CoverDefect | None:
+def cover_defect(shape: _Point, boxes: Sequence[Rectangle]) -> CoverDefect | None:
     """None if every element of an array is in exactly one box.
 
     Args:
@@ -74,21 +87,22 @@ def cover_defect(shape: _Point, boxes: Sequence[Box]) -> CoverDefect | None:
     """
     for box in boxes:
         if not _fits(box, shape):  # a plain loop: a manifest may list hundreds of thousands
-            return CoverDefect("out-of-bounds", f"the piece {box} is not inside of the shape {list(shape)}")
-    filled = [box for box in boxes if box.volume]
-    whole = Box((0,) * len(shape), shape)
-    if len(filled) == 1 and filled[0] == whole:
+            outside = Box(box.offsets, box.sizes)
+            return CoverDefect("out-of-bounds", f"the piece {outside} is not inside of the shape {list(shape)}")
+    not_empty = [box for box in boxes if 0 not in box.sizes]
+    axes = [d for d, size in enumerate(shape) if any(box.sizes[d] != size for box in not_empty)]
+    if len(not_empty) == 1 and not axes:
         return None
-    axes = [d for d, size in enumerate(shape) if any(box.sizes[d] != size for box in filled)]
-    if len(axes) == 1 and _follow_one_another(filled, axes[0], shape[axes[0]]):
+    if len(axes) == 1 and _follow_one_another(not_empty, axes[0], shape[axes[0]]):
         return None
+    filled, whole = [Box(box.offsets, box.sizes) for box in not_empty], Box((0,) * len(shape), shape)
     if len(filled) << len(axes) > _MAX_CORNERS:
         return CoverDefect("too-complex", f"{len(filled)} pieces cut {len(axes)} dimensions")
     wrong = _first_wrong_corner(whole, filled, axes)
     return None if wrong is None else _describe(wrong, shape, filled, axes)
 
 
-def _fits(box: Box, shape: _Point) -> bool:
+def _fits(box: Rectangle, shape: _Point) -> bool:
     if len(box.offsets) != len(shape) or len(box.sizes) != len(shape):
         return False
     for offset, size, extent in zip(box.offsets, box.sizes, shape, strict=True):
@@ -97,7 +111,7 @@ def _fits(box: Box, shape: _Point) -> bool:
     return True
 
 
-def _follow_one_another(boxes: Sequence[Box], axis: int, extent: int) -> bool:
+def _follow_one_another(boxes: Sequence[Rectangle], axis: int, extent: int) -> bool:
     """Whether boxes that are whole along every other axis fill `[0, extent)` of this one without the general proof."""
     reached = 0
     for start, size in sorted([(box.offsets[axis], box.sizes[axis]) for box in boxes]):

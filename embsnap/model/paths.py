@@ -7,11 +7,13 @@ A logical path is the app key and the keys of the nested containers below it, jo
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 __all__ = ["child_path", "escape", "join_entry_path", "last_segment", "split_entry_path", "unescape"]
 
-_ENTRY_PATH = re.compile(r"(0|[1-9][0-9]{0,8})/(.*)", re.DOTALL)
+_RANK = re.compile(r"0|[1-9][0-9]{0,8}")
+_MAX_RANK_DIGITS = 9
 
 
 def escape(key: str) -> str:
@@ -37,8 +39,14 @@ def split_entry_path(path: str) -> tuple[int, str] | None:
 
     A rank has no leading zeros, so that no two paths mean the same.
     """
-    match = _ENTRY_PATH.fullmatch(path)
-    return None if match is None else (int(match[1]), match[2])
+    first, slash, logical = path.partition("/")
+    rank = _rank(first) if slash and len(first) <= _MAX_RANK_DIGITS else None
+    return None if rank is None else (rank, logical)
+
+
+@lru_cache(maxsize=4096)
+def _rank(text: str) -> int | None:
+    return int(text) if _RANK.fullmatch(text) else None
 
 
 def join_entry_path(rank: int, logical: str) -> str:

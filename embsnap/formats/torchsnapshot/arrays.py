@@ -10,7 +10,7 @@ from typing import NoReturn
 from embsnap.errors import ErrorKind, SnapshotError
 from embsnap.formats.torchsnapshot.listing import Listing
 from embsnap.model.dtypes import DTYPES, DType
-from embsnap.model.geometry import Box, bounding_shape, cover_defect
+from embsnap.model.geometry import bounding_shape, cover_defect
 from embsnap.model.manifest import (
     ArrayEntry,
     ChunkedTensorEntry,
@@ -28,23 +28,26 @@ from embsnap.storage.base import check_location
 __all__ = ["assemble", "assemble_entry", "is_array", "is_sharded", "prove_cover", "shapes_of"]
 
 _BUFFER_PROTOCOL = "buffer_protocol"
+_SHARDED = (ShardedTensorEntry, DTensorEntry)
+_ARRAYS = (TensorEntry, ChunkedTensorEntry, *_SHARDED)
+"""Made once: a manifest may hold hundreds of thousands of entries, and each is looked at several times."""
 
 
 def is_array(entry: Entry) -> bool:
     """True for the four kinds of tensor entries."""
-    return isinstance(entry, TensorEntry | ChunkedTensorEntry | ShardedTensorEntry | DTensorEntry)
+    return isinstance(entry, _ARRAYS)
 
 
 def is_sharded(entry: Entry) -> bool:
     """True if an entry holds its own rank's part of an array only."""
-    return isinstance(entry, ShardedTensorEntry | DTensorEntry)
+    return isinstance(entry, _SHARDED)
 
 
 def shapes_of(entries: Iterable[Entry]) -> set[tuple[int, ...]]:
     """The shapes that array entries name, those of shards among them."""
     shapes: set[tuple[int, ...]] = set()
     for entry in entries:
-        if isinstance(entry, ShardedTensorEntry | DTensorEntry):
+        if isinstance(entry, _SHARDED):
             shapes.update(shard.sizes for shard in entry.shards)
         elif isinstance(entry, TensorEntry | ChunkedTensorEntry):
             shapes.add(entry.shape)
@@ -89,7 +92,7 @@ def prove_cover(array: StoredArray, where: str) -> StoredArray:
     Raises:
         SnapshotError: `bad-cover`.
     """
-    defect = cover_defect(array.shape, [Box(piece.offsets, piece.sizes) for piece in array.pieces])
+    defect = cover_defect(array.shape, array.pieces)
     if defect is not None:
         _refuse(ErrorKind.BAD_COVER, f"its pieces do not cover it exactly: {defect.kind}", where, found=defect.message)
     return array
@@ -98,7 +101,7 @@ def prove_cover(array: StoredArray, where: str) -> StoredArray:
 def _array_entries(listing: Listing, logical: str) -> Mapping[int, ArrayEntry]:
     ranked: dict[int, ArrayEntry] = {}
     for rank, entry in listing.by_path.get(logical, {}).items():
-        if isinstance(entry, TensorEntry | ChunkedTensorEntry | ShardedTensorEntry | DTensorEntry):
+        if isinstance(entry, _ARRAYS):
             ranked[rank] = entry
             continue
         problem = entry.problem if isinstance(entry, UnknownEntry) and entry.problem else "is no tensor"
@@ -121,15 +124,12 @@ def _check_all_listed(listing: Listing, logical: str) -> None:
 
 def _assemble_sharded(logical: str, ranked: Mapping[int, ArrayEntry]) -> StoredArray:
     shards = [
-        (rank, shard)
-        for rank, entry in sorted(ranked.items())
-        if isinstance(entry, ShardedTensorEntry | DTensorEntry)
-        for shard in entry.shards
+        (rank, shard) for rank, entry in sorted(ranked.items()) if isinstance(entry, _SHARDED) for shard in entry.shards
     ]
     form = next(iter(ranked.values())).type
     if form == "DTensor":
         shards = _without_replicas(shards)
-    shape = bounding_shape([Box(shard.offsets, shard.sizes) for _, shard in shards])
+    shape = bounding_shape([shard for _, shard in shards])
     if shape is None:
         _refuse(ErrorKind.BAD_COVER, "its shards do not make one array", logical, found=f"{len(shards)} shards")
     return _build(logical, logical, form, shape, shards[0][1].tensor.dtype, shards)
@@ -153,7 +153,7 @@ def _build(
     pieces = [_piece(shard, dtype, rank, where) for rank, shard in shards]
     array = StoredArray(path=logical, dtype=dtype, shape=shape, pieces=tuple(pieces), form=form)
     prove_cover(array, where)
-    filled = sorted((piece for piece in pieces if prod(piece.sizes)), key=lambda piece: piece.offsets)
+    filled = sorted([piece for piece in pieces if 0 not in piece.sizes], key=lambda piece: piece.offsets)
     return replace(array, pieces=tuple(filled))
 
 

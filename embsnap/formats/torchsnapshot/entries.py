@@ -67,6 +67,10 @@ def _ints(fields: Mapping[str, Any], name: str) -> tuple[int, ...]:
     values = fields.get(name)
     if type(values) is not list:
         values = _field(fields, name, list)
+    if len(values) == 2:  # nearly all; a manifest may hold millions
+        first, second = values
+        if type(first) is int and type(second) is int and first >= 0 and second >= 0:
+            return first, second
     are_right = len(values) <= _MAX_DIMENSIONS
     for value in values if are_right else ():
         if type(value) is not int or value < 0:
@@ -95,15 +99,12 @@ _TENSOR_FIELDS = frozenset({"type", "location", "serializer", "dtype", "shape", 
 
 
 def _tensor(fields: Mapping[str, Any]) -> TensorEntry:
-    return TensorEntry(
-        location=_field(fields, "location", str),
-        serializer=_field(fields, "serializer", str),
-        dtype=_field(fields, "dtype", str),
-        shape=_ints(fields, "shape"),
-        replicated=_flag(fields, "replicated"),
-        byte_range=_byte_range(fields),
-        extra=_extra(fields, _TENSOR_FIELDS),
-    )
+    location, serializer, dtype = fields.get("location"), fields.get("serializer"), fields.get("dtype")
+    if type(location) is not str or type(serializer) is not str or type(dtype) is not str:
+        location, serializer, dtype = (_field(fields, name, str) for name in ("location", "serializer", "dtype"))
+    shape, replicated, byte_range = _ints(fields, "shape"), _flag(fields, "replicated"), _byte_range(fields)
+    extra = _NO_EXTRA if fields.keys() <= _TENSOR_FIELDS else _extra(fields, _TENSOR_FIELDS)
+    return TensorEntry(location, serializer, dtype, shape, replicated, byte_range, extra)
 
 
 _SHARD_FIELDS = frozenset({"offsets", "sizes", "tensor"})
@@ -116,12 +117,11 @@ def _shard(fields: Any) -> Shard:
     if "tensor" not in fields and "location" in fields:
         return _old_shard(fields, offsets, sizes)
     tensor = _tensor(_field(fields, "tensor", dict))
-    shard = Shard(offsets=offsets, sizes=sizes, tensor=tensor, extra=_extra(fields, _SHARD_FIELDS))
-    if len(shard.offsets) != len(shard.sizes):
-        raise _BadFieldError(f"a shard has offsets {list(shard.offsets)} and sizes {list(shard.sizes)}")
-    if shard.tensor.shape != shard.sizes:
-        raise _BadFieldError(f"a shard of sizes {list(shard.sizes)} has a tensor of shape {list(shard.tensor.shape)}")
-    return shard
+    if len(offsets) != len(sizes):
+        raise _BadFieldError(f"a shard has offsets {list(offsets)} and sizes {list(sizes)}")
+    if tensor.shape != sizes:
+        raise _BadFieldError(f"a shard of sizes {list(sizes)} has a tensor of shape {list(tensor.shape)}")
+    return Shard(offsets, sizes, tensor, _extra(fields, _SHARD_FIELDS))
 
 
 def _old_shard(fields: Mapping[str, Any], offsets: tuple[int, ...], sizes: tuple[int, ...]) -> Shard:
@@ -131,7 +131,7 @@ def _old_shard(fields: Mapping[str, Any], offsets: tuple[int, ...], sizes: tuple
 
 
 def _shards(fields: Mapping[str, Any], name: str) -> tuple[Shard, ...]:
-    return tuple(_shard(shard) for shard in _field(fields, name, list))
+    return tuple([_shard(shard) for shard in _field(fields, name, list)])
 
 
 _CHUNKED_FIELDS = frozenset({"type", "dtype", "shape", "chunks", "replicated"})
@@ -147,8 +147,11 @@ def _chunked(fields: Mapping[str, Any]) -> ChunkedTensorEntry:
     )
 
 
+_SHARDED_FIELDS = frozenset({"type", "shards"})
+
+
 def _sharded(fields: Mapping[str, Any]) -> ShardedTensorEntry:
-    return ShardedTensorEntry(shards=_shards(fields, "shards"), extra=_extra(fields, frozenset({"type", "shards"})))
+    return ShardedTensorEntry(_shards(fields, "shards"), _extra(fields, _SHARDED_FIELDS))
 
 
 _DTENSOR_FIELDS = frozenset({"type", "shards", "mesh", "dim_map"})

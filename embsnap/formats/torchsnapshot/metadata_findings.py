@@ -28,6 +28,7 @@ __all__ = ["entry_findings", "metadata_findings", "table_findings", "tensors_of"
 
 _MAX_EXAMPLES = 3
 _SHARED = "that share bytes"
+_SHARDED = (ShardedTensorEntry, DTensorEntry)
 
 
 def metadata_findings(listing: Listing, index: TableIndex) -> tuple[Finding, ...]:
@@ -66,12 +67,12 @@ def entry_findings(listing: Listing) -> Iterator[Finding]:
 
 def tensors_of(entry: Entry) -> tuple[TensorEntry, ...]:
     """The tensors with bytes of their own that an entry is made of."""
+    if isinstance(entry, _SHARDED):
+        return tuple([shard.tensor for shard in entry.shards])
     if isinstance(entry, TensorEntry):
         return (entry,)
     if isinstance(entry, ChunkedTensorEntry):
         return tuple([chunk.tensor for chunk in entry.chunks])
-    if isinstance(entry, ShardedTensorEntry | DTensorEntry):
-        return tuple([shard.tensor for shard in entry.shards])
     return ()
 
 
@@ -137,14 +138,12 @@ def _is_opaque(entry: Entry) -> bool:
 def _has_extra(entry: Entry) -> bool:
     if isinstance(entry, UnknownEntry):
         return False
-    if isinstance(entry, ShardedTensorEntry | DTensorEntry):
+    if isinstance(entry, _SHARDED):
         for shard in entry.shards:
-            if shard.extra:
+            if shard.extra or shard.tensor.extra:
                 return True
-    for tensor in tensors_of(entry):
-        if tensor.extra:
-            return True
-    return bool(entry.extra)
+        return bool(entry.extra)
+    return bool(entry.extra) or any(tensor.extra for tensor in tensors_of(entry))
 
 
 def _shared_bytes(entries: Iterable[tuple[str, Entry]]) -> list[str]:
