@@ -1,7 +1,8 @@
 """Checking the sums of a sidecar's blocks while objects are read for other reasons.
 
 Whoever reads bytes of an object hands them over; a block whose bytes all came by, in whatever order and pieces, is
-compared with its recorded sum. A block of which some bytes never come by stays unchecked.
+compared with its recorded sum. A block of which some bytes never come by stays unchecked. Where the storage has a sum
+of the whole object, it is compared as well, so that an object that changed at rest is found whatever is read of it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from crc32c import crc32c
 from embsnap.errors import ErrorKind, SnapshotError
 from embsnap.formats.checksums import combine
 from embsnap.formats.sidecar import ObjectSums
-from embsnap.storage.base import Buffer
+from embsnap.storage.base import Buffer, ObjectInfo
 
 __all__ = ["BlockChecks", "has_usable_blocks"]
 
@@ -22,6 +23,7 @@ _LEAST_BLOCK_BYTES = 1 << 16
 _MOST_BLOCK_BYTES = 1 << 26
 _MOST_PARTS = 1024
 """Of a block whose bytes come by in more disjoint parts, no more are kept: it stays unchecked."""
+_HINT = "fetch the object again, or use another snapshot; `embsnap verify` lists all that is damaged"
 
 _Span = tuple[int, int]
 
@@ -37,6 +39,7 @@ class BlockChecks:
     def __init__(self, sums: Mapping[str, ObjectSums], uri: str) -> None:
         """Check against these sums, by location, of the snapshot `uri`; other objects stay unchecked."""
         self._sums = {location: found for location, found in sums.items() if has_usable_blocks(found)}
+        self._whole = sums
         self._uri = uri
         self._lock = threading.Lock()
         self._checked: dict[str, set[int]] = {location: set() for location in self._sums}
@@ -45,6 +48,26 @@ class BlockChecks:
     def knows(self, location: str) -> bool:
         """Whether the object has blocks that can be checked."""
         return location in self._sums
+
+    def compare(self, info: ObjectInfo) -> None:
+        """Hold what the storage says of a whole object against what was written, before a byte of it is read.
+
+        Raises:
+            SnapshotError: `checksum-mismatch`: its size, or the CRC-32C that the storage has of it, is another.
+        """
+        sums = self._whole.get(info.location)
+        if sums is None:
+            return
+        found = sums.crc32c if info.crc32c is None else f"{info.crc32c:08x}"
+        if (info.size, found) != (sums.size, sums.crc32c):
+            raise SnapshotError(
+                ErrorKind.CHECKSUM_MISMATCH,
+                "the object is not the one that was written: the storage has another size or checksum of it",
+                where=f"{self._uri}/{info.location}",
+                expected=f"{sums.size} bytes with the crc32c {sums.crc32c}",
+                found=f"{info.size} bytes" + ("" if info.crc32c is None else f" with the crc32c {found}"),
+                hint=_HINT,
+            )
 
     def passed(self, location: str, start: int, data: Buffer) -> None:
         """The bytes `[start, start + len(data))` of an object were read.
@@ -99,7 +122,7 @@ class BlockChecks:
             where=f"{self._uri}/{location}",
             expected=f"crc32c {expected}",
             found=f"{found:08x}",
-            hint="fetch the object again, or use another snapshot; `embsnap verify` lists all that is damaged",
+            hint=_HINT,
         )
 
 

@@ -96,6 +96,13 @@ class Store(ABC):
     def stat(self, location: str) -> ObjectInfo | None:
         """Size and generation of an object, or None if there is none (a directory is none)."""
 
+    def hold(self, info: ObjectInfo) -> None:  # noqa: B027
+        """From now on, what is read of an object has to be what `stat` said of it; only remote stores can tell.
+
+        Raises:
+            StorageError: `object-replaced`: another generation of it was read before.
+        """
+
     @abstractmethod
     def read(self, location: str, *, limit: int) -> bytes:
         """A small object whole.

@@ -75,6 +75,10 @@ class RemoteStore(Store):
         where = self.where(location)
         return self.wait(persist(partial(self.look, location), timeout_s=self.timeout_s, where=where))
 
+    def hold(self, info: ObjectInfo) -> None:
+        """Of another generation nothing is read."""
+        self.note(info.location, info)
+
     def read(self, location: str, *, limit: int) -> bytes:
         """A small object whole, compared with the checksum that the server has of it."""
         where = self.where(location)

@@ -27,6 +27,10 @@ class WrapperStore(Store):
         """As the inner store."""
         return self.inner.stat(location)
 
+    def hold(self, info: ObjectInfo) -> None:
+        """As the inner store."""
+        self.inner.hold(info)
+
     def read(self, location: str, *, limit: int) -> bytes:
         """As the inner store."""
         return self.inner.read(location, limit=limit)

@@ -32,6 +32,11 @@ class PieceChecks:
         self._num_picked = 0
         self._num_summed = 0
 
+    @property
+    def has_sums(self) -> bool:
+        """Whether blocks of the piece are compared."""
+        return self._checks is not None and self._checks.knows(self._piece.location)
+
     def passed(self, start: int, data: memoryview) -> None:
         """The bytes of the object from `start` on came by.
 
@@ -51,7 +56,7 @@ class PieceChecks:
         """
         with self._lock:
             self._num_picked += num_rows
-            if self._checks is None or not self._checks.knows(self._piece.location):
+            if self._checks is None or not self.has_sums:
                 return
             share = 4 * self._num_picked / self._num_rows - 2
             first, last = self._num_summed, min(self._num_blocks, max(0, int(share * self._num_blocks)))

@@ -6,7 +6,7 @@ Shape suffixes: R rows of a piece, N rows in hand, K bands of a piece's rows.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -45,10 +45,10 @@ class SourceCache:
         """The object of a piece mapped into memory, or None where the storage cannot; its size is proven first.
 
         Raises:
-            SnapshotError: `missing-object`, `short-object`, or `bad-entry` where the piece is to be the whole object
-                and the object is larger.
+            SnapshotError: `missing-object`, `short-object`, `bad-entry` where the piece is to be the whole object and
+                the object is larger, or `checksum-mismatch` where the storage has another sum of it than the sidecar.
         """
-        size, mapped = self._objects.get(piece.location) or self._opened(piece)
+        size, mapped = self._objects.get(piece.location) or self._opened(piece, num_bytes)
         end = piece.start + num_bytes
         if size < end:
             raise self._error(piece, ErrorKind.SHORT_OBJECT, "is too short", f"at least {end} bytes", f"{size} bytes")
@@ -60,16 +60,16 @@ class SourceCache:
         """Read ranges of a piece's object, whose size was proven."""
         self.store.read_ranges(piece.location, requests)
 
-    def _opened(self, piece: Piece) -> tuple[int, memoryview | None]:
+    def _opened(self, piece: Piece, num_bytes: int) -> tuple[int, memoryview | None]:
         """Look at an object once, whoever asks; others can be looked at meanwhile."""
         with self._lock:
             opening = self._opening.setdefault(piece.location, threading.Lock())
         with opening:
             if piece.location not in self._objects:
-                self._objects[piece.location] = self._open(piece)
+                self._objects[piece.location] = self._open(piece, num_bytes)
         return self._objects[piece.location]
 
-    def _open(self, piece: Piece) -> tuple[int, memoryview | None]:
+    def _open(self, piece: Piece, num_bytes: int) -> tuple[int, memoryview | None]:
         location = check_location(piece.location, where=self.where)
         try:
             mapped = self.store.map(location)
@@ -80,6 +80,9 @@ class SourceCache:
         info = self.store.stat(location)
         if info is None:
             raise self._missing(piece)
+        self.store.hold(info)
+        if self.checks is not None and info.size >= piece.start + num_bytes:
+            self.checks.compare(info)
         return info.size, None
 
     def _missing(self, piece: Piece) -> SnapshotError:
@@ -141,6 +144,16 @@ class PieceSource:
             return None
         flat = np.frombuffer(view, np.uint8, self.num_bytes, self._piece.start)
         return flat.reshape(self.num_rows, self.row_bytes)
+
+    def calls(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Cut the rows `[start, end)` for several calls of `read`, of which one is summed while the next arrives.
+
+        What has no sums of its own stays whole: the storage may know one of the whole object.
+        """
+        step = end - start
+        if self.checks.has_sums and self.mapped() is None:
+            step = max(1, _BYTES_IN_FLIGHT // self.row_bytes)
+        yield from ((first, min(first + step, end)) for first in range(start, end, step))
 
     def read(self, start: int, end: int, out_ND: NDArray[Any], *, past_map: bool = False) -> None:
         """Put the piece's rows `[start, end)` into its columns of `out_ND`, which has all of the array's columns."""
@@ -214,5 +227,5 @@ def _as(rows: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def num_calls(num_pieces: int, num_bytes: int) -> int:
-    """Calls to have under way for pieces of so many bytes together: a large one keeps the network busy by itself."""
-    return min(REQUESTS_IN_FLIGHT, max(1, _BYTES_IN_FLIGHT * num_pieces // max(1, num_bytes)))
+    """Calls to have under way for pieces of so many bytes together: large ones keep the network busy, two at a time."""
+    return min(REQUESTS_IN_FLIGHT, max(2, _BYTES_IN_FLIGHT * num_pieces // max(1, num_bytes)))
