@@ -19,7 +19,7 @@ from embsnap.formats.torchsnapshot.sweeping import Put
 from embsnap.kernels.gather import gather_rows
 from embsnap.model.dtypes import DTYPES
 
-__all__ = ["TensorRows", "as_array", "numpy_dtype_of", "put_into"]
+__all__ = ["TensorRows", "as_array", "is_in_memory", "numpy_dtype_of", "put_into"]
 
 
 def numpy_dtype_of(tensor: torch.Tensor) -> np.dtype[Any]:
@@ -61,10 +61,13 @@ class TensorRows:
         out_ND[...] = as_array(self.tensor[start:end].cpu())
 
 
+def is_in_memory(tensor: torch.Tensor) -> bool:
+    """Whether rows can be put straight where they belong: in the host's memory, one behind the other."""
+    return tensor.device.type == "cpu" and tensor.is_contiguous()
+
+
 def put_into(tensor: torch.Tensor) -> Put:
-    """What puts rows into their places of a `[V, D]` tensor on any device, from any thread."""
-    if tensor.device.type != "cpu" or not tensor.is_contiguous():
-        return partial(_put_on_device, tensor.detach())
+    """What puts rows into their places of a `[V, D]` tensor that is in memory, from any thread."""
     table_VD = as_array(tensor)
     return partial(_put_in_memory, table_VD.view(np.uint8).reshape(len(table_VD), -1))
 
@@ -74,12 +77,3 @@ def _put_in_memory(
 ) -> None:
     rows = rows_Md.view(np.uint8).reshape(len(rows_Md), -1)
     gather_rows(rows, np.arange(len(rows)), places_M, table, first_column * rows_Md.dtype.itemsize)
-
-
-def _put_on_device(
-    table_VD: torch.Tensor, places_M: NDArray[np.int64], rows_Md: NDArray[Any], first_column: int
-) -> None:
-    host_Md = torch.empty(rows_Md.shape, dtype=table_VD.dtype)
-    as_array(host_Md)[...] = rows_Md
-    columns = table_VD[:, first_column : first_column + rows_Md.shape[1]]
-    columns.index_copy_(0, torch.from_numpy(places_M).to(table_VD.device), host_Md.to(table_VD.device))

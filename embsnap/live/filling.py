@@ -5,23 +5,27 @@ Shape suffixes: N rows in hand, M of them from one stored block, D columns of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from embsnap.formats.torchsnapshot.sweeping import Put
 from embsnap.kernels.threads import run
-from embsnap.live.arrays import as_array, put_into
+from embsnap.live.arrays import as_array, is_in_memory, put_into
+from embsnap.live.device_copies import DeviceCopies
 from embsnap.model.progress import Progress
 from embsnap.model.rows import RowSource
 
-__all__ = ["Band", "RowsPart", "bands", "fill_band", "put_into_band"]
+__all__ = ["Band", "RowsPart", "bands", "fill_band", "putting_into"]
+
+_BLOCKS_IN_FLIGHT = 2
+"""To a device, beside those that are being read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,51 +73,62 @@ def bands(parts: Iterable[RowsPart]) -> tuple[Band, ...]:
 def fill_band(band: Band, source: RowSource, *, threads: int, block_bytes: int, task: str, progress: Progress) -> None:
     """Read the band's rows, block by block, and put their columns into its parts.
 
-    One part in the memory of the CPU that takes all columns is read into directly; all else passes through a block on
-    the host.
+    One part in the memory of the CPU that takes all columns is read into directly; all else passes through host
+    buffers, `threads + 2` of `block_bytes`, from which blocks are copied while the next ones are read.
 
     Args:
         band: Within the source.
         source: The rows, of the parts' dtype.
-        threads: How many blocks are filled at once.
+        threads: How many blocks are read at once.
         block_bytes: Size of a block.
         task: Name for `progress`, which was told of its start.
         progress: Is told of bytes.
     """
     row_bytes = max(1, source.dim * source.dtype.itemsize)
     step = max(1, block_bytes // row_bytes)
-    view = _direct_view(band, source.dim)
-
-    def fill(start: int) -> None:
-        end = min(start + step, band.end)
-        if view is not None:
-            source.read(start, end, view[start - band.start : end - band.start])
-        else:
-            _fill_through_host(band, source, start, end)
-        progress.advance(task, (end - start) * (band.num_bytes // (band.end - band.start)))
-
-    run([partial(fill, start) for start in range(band.start, band.end, step)], threads)
-
-
-def _direct_view(band: Band, dim: int) -> NDArray[Any] | None:
+    blocks = [(start, min(start + step, band.end)) for start in range(band.start, band.end, step)]
     tensor = band.parts[0].tensor
-    is_direct = band.spans(dim) and tensor.device.type == "cpu" and tensor.is_contiguous()
-    return as_array(tensor) if is_direct else None
+    view = as_array(tensor) if band.spans(source.dim) and is_in_memory(tensor) else None
+    with _copies(tensor, min(threads, len(blocks)), step * row_bytes) if view is None else nullcontext() as copies:
+
+        def fill(start: int, end: int) -> None:
+            if view is not None:
+                source.read(start, end, view[start - band.start : end - band.start])
+            elif copies is not None:
+                _fill_through_host(copies, band, source, start, end)
+            progress.advance(task, (end - start) * (band.num_bytes // (band.end - band.start)))
+
+        run([partial(fill, *block) for block in blocks], threads)
 
 
-def _fill_through_host(band: Band, source: RowSource, start: int, end: int) -> None:
-    staged_ND = torch.empty((end - start, source.dim), dtype=band.parts[0].tensor.dtype)
-    source.read(start, end, as_array(staged_ND))
-    for part in band.parts:
-        columns = part.columns
-        rows_Nd = part.tensor.detach()[start - band.start : end - band.start]
-        rows_Nd.copy_(staged_ND[:, columns.start : columns.stop])
+def _copies(tensor: Tensor, threads: int, buffer_bytes: int) -> DeviceCopies:
+    return DeviceCopies(tensor.device, num_buffers=threads + _BLOCKS_IN_FLIGHT, buffer_bytes=buffer_bytes)
 
 
-def put_into_band(band: Band, task: str, progress: Progress) -> Put:
-    """What puts rows, or some columns of them, into their places of the parts, from any thread."""
-    puts = [(part.columns, put_into(part.tensor)) for part in band.parts]
-    return partial(_put, puts, partial(progress.advance, task))
+def _fill_through_host(copies: DeviceCopies, band: Band, source: RowSource, start: int, end: int) -> None:
+    with copies.block(end - start, source.dim, band.parts[0].tensor.dtype) as block_ND:
+        source.read(start, end, as_array(block_ND))
+        rows = slice(start - band.start, end - band.start)
+        copies.put(block_ND, [(part.tensor.detach()[rows], part.columns) for part in band.parts])
+
+
+@contextmanager
+def putting_into(band: Band, *, threads: int, block_bytes: int, task: str, progress: Progress) -> Iterator[Put]:
+    """What puts rows, or some columns of them, into their places of the parts, from any thread.
+
+    At the end of the block all of them are there.
+    """
+    with ExitStack() as stack:
+        puts: list[tuple[range, Put]] = []
+        for part in band.parts:
+            tensor = part.tensor.detach()
+            if is_in_memory(tensor):
+                puts.append((part.columns, put_into(tensor)))
+            else:
+                row_bytes = tensor.shape[1] * tensor.element_size()
+                copies = stack.enter_context(_copies(tensor, threads, max(block_bytes, row_bytes)))
+                puts.append((part.columns, partial(copies.scatter, tensor)))
+        yield partial(_put, puts, partial(progress.advance, task))
 
 
 def _put(

@@ -9,7 +9,7 @@ from torch import nn
 from torchrec import EmbeddingBagCollection
 
 from embsnap.live.arrays import TensorRows
-from embsnap.live.filling import Band, fill_band, put_into_band
+from embsnap.live.filling import Band, fill_band, putting_into
 from embsnap.live.live_state import LiveOptimizer, initialize_states
 from embsnap.live.lookup import check_lookup
 from embsnap.live.parts import is_sharded
@@ -103,8 +103,8 @@ def _fill_table(target: Target, plan: WarmstartPlan, block_bytes: int, progress:
 
 
 def _sweep_band(band: Band, tap: Tap, threads: int, block_bytes: int, task: str, progress: Progress) -> None:
-    put = put_into_band(band, task, progress)
-    tap.sweep(band.start, band.end, put, threads=threads, block_bytes=block_bytes)
+    with putting_into(band, threads=threads, block_bytes=block_bytes, task=task, progress=progress) as put:
+        tap.sweep(band.start, band.end, put, threads=threads, block_bytes=block_bytes)
     if band.spans(tap.dim):
         tap.add_norms(band.start, TensorRows(band.parts[0].tensor), block_bytes)
 
@@ -116,7 +116,10 @@ def _fill_state(target: Target, plan: WarmstartPlan, block_bytes: int, progress:
         if isinstance(source, CarriedState) and source.is_swept:
             for part in band.parts:
                 part.tensor.fill_(source.initial)
-            source.sweep(band.start, band.end, put_into_band(band, task, progress))
+            with putting_into(
+                band, threads=plan.options.threads, block_bytes=block_bytes, task=task, progress=progress
+            ) as put:
+                source.sweep(band.start, band.end, put)
             continue
         threads, staging = plan.threads_to(None), _staging(target, band, source)
         with nullcontext() if staging is None else staging:
