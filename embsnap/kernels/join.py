@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from mmap import mmap
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from embsnap.kernels.settle import settle
 from embsnap.kernels.threads import run, split
 from embsnap.model.vocabulary import BytesIds, Ids
 
-__all__ = ["Duplicates", "Joined", "join"]
+__all__ = ["Duplicates", "Join", "Joined", "join"]
 
 _SMALL = 1 << 16
 _RANGES_PER_THREAD = 4
@@ -66,6 +66,24 @@ class Joined:
     """Sum of all counts; None without counts."""
     old_duplicates: Duplicates
     new_duplicates: Duplicates
+
+
+class Join(Protocol):
+    """What joins: `join`, or something else with its result."""
+
+    def __call__(
+        self,
+        old_ids: Ids,
+        old_rows_N: NDArray[np.int64],
+        new_ids: Ids,
+        new_rows_N: NDArray[np.int64],
+        num_rows: int,
+        *,
+        counts_N: NDArray[np.int64] | None = None,
+        passes: int = 1,
+        threads: int = 1,
+    ) -> Joined:
+        """As `join`."""
 
 
 def join(

@@ -12,13 +12,15 @@ from torch import nn
 from embsnap.config.embedding import LargeEmbeddingsConfig, Mode
 from embsnap.config.environ import config_environ
 from embsnap.errors import ErrorKind, UsageError
+from embsnap.kernels.join import Join, join
 from embsnap.live.arrays import TensorRows
 from embsnap.live.device import choose_device
+from embsnap.live.device_join import DeviceJoin
 from embsnap.live.live_state import LiveOptimizer
 from embsnap.live.modules import LargeEmbeddings
 from embsnap.live.rank_reports import merged_result
 from embsnap.live.ranks import Ranks
-from embsnap.live.tables import is_shared
+from embsnap.live.tables import all_tables, is_shared
 from embsnap.live.targets import Filled, Target, fill_targets, find_targets
 from embsnap.model.dtypes import DType
 from embsnap.model.progress import SILENT, Progress
@@ -95,7 +97,7 @@ def fill_model(
     """Fill a model on all ranks that it lies over: read the config, check everything, and write (see `warm_start`)."""
 
     def check() -> tuple[WarmstartPlan, list[Target]]:
-        plan = plan_warmstart(read_config(), options, progress=progress)
+        plan = plan_warmstart(read_config(), options, progress=progress, join=_join_for(model))
         return plan, find_targets(model, plan, trained_by)
 
     ranks = Ranks(alone=not is_shared(model))
@@ -103,6 +105,13 @@ def fill_model(
         return _warm_start(ranks, check, progress)
     finally:
         ranks.leave()
+
+
+def _join_for(model: nn.Module) -> Join:
+    """Ids are joined where the tables are."""
+    devices = {part.tensor.device for tables in all_tables(model).values() for part in tables[0].parts}
+    cuda = [device for device in devices if device.type == "cuda"]
+    return DeviceJoin(cuda[0]) if cuda else join
 
 
 def _warm_start(

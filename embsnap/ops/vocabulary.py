@@ -13,7 +13,7 @@ import numpy as np
 
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.kernels.hashing import fingerprint
-from embsnap.kernels.join import Joined, join
+from embsnap.kernels.join import Join, Joined, join
 from embsnap.kernels.rows import RowCheck, check_rows
 from embsnap.kernels.threads import run
 from embsnap.model.findings import Finding, Severity
@@ -67,6 +67,7 @@ def align(
     num_old_rows: int,
     reserved: tuple[int, int] | None = None,
     threads: int = 1,
+    join: Join = join,
 ) -> tuple[RowMap, tuple[Finding, ...]]:
     """Where each row of the new table comes from, following the entities.
 
@@ -77,6 +78,7 @@ def align(
         num_old_rows: Rows of the snapshot's table.
         reserved: Rows `[start, end)` of the new table that need no entity, and so are no gap.
         threads: For the kernels.
+        join: What joins the ids.
 
     Returns:
         The row map, and what the two vocabularies' findings and the new one's gaps are. Nothing of it is an error.

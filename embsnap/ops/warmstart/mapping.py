@@ -129,6 +129,7 @@ def _map_by_vocabulary(table: EmbeddingBagConfig, old: OldTable, sources: Source
         num_old_rows=old.table.num_embeddings,
         reserved=reserved_range(table),
         threads=threads,
+        join=sources.join,
     )
     counts = RowCounts(row_map.num_carried, row_map.num_new, row_map.num_dropped, 0, row_map.num_unoccupied)
     return TableMapping(

@@ -19,6 +19,7 @@ from embsnap.config.embedding import LargeEmbeddingsConfig
 from embsnap.errors import ErrorKind, GateError, UsageError
 from embsnap.formats.sidecar import Lineage, Parent, TableVocabulary
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite, write_snapshot
+from embsnap.kernels.join import Join, join
 from embsnap.kernels.loading import kernels_loading, load_warmstart
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.memory import Budget, available_memory
@@ -150,9 +151,19 @@ class WarmstartPlan:
 
 
 def plan_warmstart(
-    config: LargeEmbeddingsConfig, options: WarmstartOptions = DEFAULT_OPTIONS, *, progress: Progress = SILENT
+    config: LargeEmbeddingsConfig,
+    options: WarmstartOptions = DEFAULT_OPTIONS,
+    *,
+    progress: Progress = SILENT,
+    join: Join = join,
 ) -> WarmstartPlan:
     """Find and check everything that `config` names, and map the rows of every table.
+
+    Args:
+        config: The new model's tables.
+        options: What the command line adds.
+        progress: Is told of vocabularies that are read.
+        join: What joins their ids.
 
     Raises:
         UsageError: No table has `pretrained`, or an option makes no sense.
@@ -170,7 +181,9 @@ def plan_warmstart(
             hint="give at least one table a pretrained snapshot: {emb_name: …, embedding_snapshot_uri: …}",
         )
     _check_row_maps(config, options.row_maps)
-    sources = Sources(options=options.storage_options, threads=options.threads, progress=progress, check=options.check)
+    sources = Sources(
+        options=options.storage_options, threads=options.threads, progress=progress, check=options.check, join=join
+    )
     logged = config.logged_tables()
     with kernels_loading(load_warmstart) if any(table.vocab is not None for table in config.tables) else nullcontext():
         tables = tuple(

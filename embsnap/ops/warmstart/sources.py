@@ -15,6 +15,7 @@ from embsnap.formats.torchsnapshot.rows import ArrayReader
 from embsnap.formats.torchsnapshot.snapshot import Snapshot, open_snapshot
 from embsnap.formats.vocabulary import read_vocabulary
 from embsnap.formats.vocabulary_columns import VocabularyColumns
+from embsnap.kernels.join import Join, join
 from embsnap.model.dtypes import DTYPES, DType
 from embsnap.model.progress import Progress
 from embsnap.model.remap import Remap
@@ -51,9 +52,22 @@ class OldTable:
 
 
 class Sources:
-    """Opens each snapshot and reads each vocabulary of one run, as its tables ask for them."""
+    """Opens each snapshot and reads each vocabulary of one run, as its tables ask for them.
 
-    def __init__(self, *, options: Mapping[str, str], threads: int, progress: Progress, check: bool = True) -> None:
+    Attributes:
+        join: What joins the ids of two vocabularies.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: Mapping[str, str],
+        threads: int,
+        progress: Progress,
+        check: bool = True,
+        join: Join = join,
+    ) -> None:
+        self.join = join
         self._options, self._threads, self._progress, self._check = options, threads, progress, check
         self._snapshots: dict[str, Snapshot] = {}
 
