@@ -22,6 +22,8 @@ class LeftoverKind(StrEnum):
     """The sidecar of metadata that are not there."""
     WRITER = "writer"
     """An object that was begun and never closed."""
+    UPLOAD = "upload"
+    """Parts of an object that were uploaded and never put together."""
 
 
 @dataclass(frozen=True, slots=True)

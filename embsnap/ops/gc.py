@@ -15,11 +15,11 @@ from embsnap.errors import ErrorKind, NotFoundError, SnapshotError, StorageError
 from embsnap.formats.torchsnapshot.metadata import METADATA_LOCATION
 from embsnap.formats.torchsnapshot.run import resolve, steps
 from embsnap.kernels.threads import run
-from embsnap.model.collection import GcResult, Leftover
+from embsnap.model.collection import GcResult, Leftover, LeftoverKind
 from embsnap.model.findings import Finding, Severity
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.gc_leftovers import Group, Root, find_groups, unclosed
-from embsnap.storage.base import Store
+from embsnap.storage.base import ObjectInfo, Store
 from embsnap.storage.uri import open_store
 
 __all__ = ["DEFAULT_AGE_S", "GcOptions", "GcPlan", "apply_gc", "plan_gc"]
@@ -92,7 +92,7 @@ def plan_gc(uri: str, options: GcOptions | None = None) -> GcPlan:
     uri = resolve(uri, options=options.storage_options)
     store = open_store(uri, options.storage_options)
     unfinished = unclosed(store)
-    if not unfinished and not store.children():
+    if not unfinished and not store.children() and next(store.uploads(), None) is None:
         problem, hint = "there is nothing", "check the URI for typos; give a directory, not one of its files"
         raise NotFoundError(ErrorKind.NO_SUCH_OBJECT, problem, where=uri, expected="a snapshot or a run", hint=hint)
     roots, findings = _roots(uri, store, options.storage_options)
@@ -117,8 +117,8 @@ def apply_gc(plan: GcPlan, *, progress: Progress = SILENT) -> GcResult:
             raise StorageError(ErrorKind.OBJECT_REPLACED, problem, where=root.store.uri, hint=hint)
     progress.start(_TASK, sum(len(group.objects) for group in plan.collected), "objects")
     for part in (slice(None, -1), slice(-1, None)):  # the claims after all that they speak of
-        found = [(group.store, info.location) for group in plan.collected for info in group.objects[part]]
-        run([partial(_delete, store, location, progress) for store, location in found], _AT_ONCE)
+        found = [(group, info) for group in plan.collected for info in group.objects[part]]
+        run([partial(_delete, group, info, progress) for group, info in found], _AT_ONCE)
     progress.finish(_TASK)
     return plan.result(applied=True)
 
@@ -141,6 +141,9 @@ def _is_old(age_s: float | None, older_than_s: float) -> bool:
     return older_than_s == 0 if age_s is None else age_s >= older_than_s or older_than_s == 0
 
 
-def _delete(store: Store, location: str, progress: Progress) -> None:
-    store.delete(location)
+def _delete(group: Group, info: ObjectInfo, progress: Progress) -> None:
+    if group.kind is LeftoverKind.UPLOAD:
+        group.store.drop_upload(info)
+    else:
+        group.store.delete(info.location)
     progress.advance(_TASK, 1)

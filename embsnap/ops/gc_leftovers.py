@@ -59,13 +59,21 @@ def find_groups(store: Store) -> Root:
     committed = read_committed(store)
     copied = _of_a_copy(store, committed)
     seen = {info.location for group in copied for info in group.objects}
-    groups = (*copied, *_of_runs(store, committed, seen), *_sidecars(store, committed, seen))
+    groups = (*copied, *_of_runs(store, committed, seen), *_sidecars(store, committed, seen), *_uploads(store))
     return Root(store, metadata, groups)
 
 
 def unclosed(store: Store) -> tuple[Group, ...]:
     """What writers hold under a root, at any depth, that have not closed or died."""
     return tuple(Group(store, LeftoverKind.WRITER, info.location, (info,)) for info in store.unfinished())
+
+
+def _uploads(store: Store) -> Iterator[Group]:
+    """Uploads to where embsnap alone writes: those of runs, and those that the claim of a copy names."""
+    claim = read_claim(store)
+    for info in store.uploads():
+        if run_of(info.location) is not None or (claim is not None and info.location in claim.objects):
+            yield Group(store, LeftoverKind.UPLOAD, info.location, (info,))
 
 
 def _of_a_copy(store: Store, committed: Committed | None) -> tuple[Group, ...]:

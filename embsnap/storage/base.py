@@ -137,6 +137,17 @@ class Store(ABC):
         """What writers hold that have not closed yet, or died; `list` shows none of it, `delete` removes it."""
         return iter(())
 
+    def uploads(self) -> Iterator[ObjectInfo]:
+        """Objects of which parts were uploaded that nobody put together, whoever it was; `list` shows none of them.
+
+        The generation is that of the upload, the size what has arrived, the time that of the newest part. Only stores
+        that keep such parts for good have any.
+        """
+        return iter(())
+
+    def drop_upload(self, info: ObjectInfo) -> None:  # noqa: B027
+        """Forget the parts of an upload that `uploads` listed; nothing happens if there are none any more."""
+
     @abstractmethod
     def children(self, prefix: str = "") -> tuple[str, ...]:
         """Names directly under the directory `prefix`, sorted; directories end in `/`. Empty if there is none.

@@ -20,6 +20,7 @@ from embsnap.storage.retries import persist
 from embsnap.storage.s3_client import S3Client
 from embsnap.storage.s3_errors import failure_of
 from embsnap.storage.s3_objects import info_of_answer, info_of_entry
+from embsnap.storage.s3_uploads import S3Uploads
 from embsnap.storage.s3_writer import S3Target, S3Writer, put_whole
 
 __all__ = ["S3Store"]
@@ -40,6 +41,7 @@ class S3Store(RemoteStore):
         self._bucket, _, prefix = self.uri.partition("://")[2].partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
         self._client = S3Client(options, self.timeout_s)
+        self._uploads = S3Uploads(self._client, self._bucket, self._prefix, self.uri)
 
     async def look(self, location: str, silence_s: float) -> ObjectInfo | None:
         """Ask once for an object's headers."""
@@ -53,6 +55,15 @@ class S3Store(RemoteStore):
                 location = entry["Key"].removeprefix(self._prefix)
                 if location and not location.endswith("/"):
                     yield info_of_entry(entry, location)
+
+    def uploads(self) -> Iterator[ObjectInfo]:
+        """Uploads in parts that were neither put together nor given up, by location."""
+        yield from self.wait(persist(self._uploads.found, timeout_s=self.timeout_s, where=self.uri))
+
+    def drop_upload(self, info: ObjectInfo) -> None:
+        """Have the server forget the parts."""
+        attempt = partial(self._uploads.drop, info)
+        self.wait(persist(attempt, timeout_s=self.timeout_s, where=self.where(info.location)))
 
     def children(self, prefix: str = "") -> tuple[str, ...]:
         """Names directly under a directory."""

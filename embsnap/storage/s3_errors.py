@@ -77,7 +77,10 @@ def _of_answer(status: int, code: str, message: str, where: str) -> EmbsnapError
         return StorageError(ErrorKind.NOT_AUTHENTICATED, problem, where=where, found=said, hint=_LOGIN)
     if status == 403:
         problem = "not permitted: the account may not do this there"
-        hint = "have s3:GetObject, s3:PutObject and s3:ListBucket granted on the bucket, or use another account"
+        hint = (
+            "have s3:GetObject, s3:PutObject and s3:ListBucket granted on the bucket (for gc s3:DeleteObject,"
+            " s3:ListBucketMultipartUploads and s3:AbortMultipartUpload too), or use another account"
+        )
         return StorageError(ErrorKind.PERMISSION_DENIED, problem, where=where, found=said, hint=hint)
     hint = "check the endpoint (AWS_ENDPOINT_URL, --storage-option endpoint_url=URL), the region and the URI"
     return StorageError(ErrorKind.STORAGE_FAILED, "the server refused the request", where=where, found=said, hint=hint)

@@ -55,6 +55,14 @@ class WrapperStore(Store):
         """As the inner store."""
         return self.inner.unfinished()
 
+    def uploads(self) -> Iterator[ObjectInfo]:
+        """As the inner store."""
+        return self.inner.uploads()
+
+    def drop_upload(self, info: ObjectInfo) -> None:
+        """As the inner store."""
+        self.inner.drop_upload(info)
+
     def children(self, prefix: str = "") -> tuple[str, ...]:
         """As the inner store."""
         return self.inner.children(prefix)
@@ -247,6 +255,10 @@ class ReadOnlyStore(WrapperStore):
     def delete(self, location: str) -> None:
         """Refused."""
         raise self._refused(location)
+
+    def drop_upload(self, info: ObjectInfo) -> None:
+        """Refused."""
+        raise self._refused(info.location)
 
     def _refused(self, location: str) -> RefusedError:
         hint = "this operation only reads; write to another destination"

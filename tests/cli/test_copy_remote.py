@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from embsnap.formats.vocabulary_writer import write_vocabulary
+from embsnap.storage.s3_writer import PART_BYTES
+from embsnap.storage.uri import open_store
 from embsnap.testing.snapshots import SnapshotBuilder
 from embsnap.testing.tables import read_array, write_arrays
 from embsnap.testing.vocabularies import make_vocabulary
@@ -163,3 +165,26 @@ def test_only_the_environment_is_needed(gcs: Bucket, own) -> None:
     subprocess.run(command, env=environ, check=True, timeout=120, capture_output=True)
     assert time.monotonic() - started < 30
     assert {path.removeprefix("to/") for path in gcs.names()} == set(tree(own))
+
+
+def test_uploads_of_dead_runs_are_collected(embsnap, s3: S3Bucket, own) -> None:
+    """S3 keeps the parts of an object that nobody put together, unseen; whose they are shows in their place alone."""
+    s3.upload(own, "to")
+    store = open_store(s3.uri("to"))
+    places = ["embsnap/abababababab-0/00000", "model/somebody-elses"]
+    writers = [store.writer(place) for place in places]
+    for writer in writers:
+        writer.write(bytes(PART_BYTES + 1))
+    run = embsnap("gc", s3.uri("to"), "--json")
+    (leftover,) = json.loads(run.stdout)["leftovers"]
+    assert [leftover[key] for key in ("kind", "name", "num_bytes", "collected")] == [
+        "upload",
+        places[0],
+        PART_BYTES,
+        False,
+    ]
+    assert embsnap("gc", s3.uri("to"), "--apply", "--older-than", "0").stdout.endswith("deleted 1 objects, 16.0 MiB\n")
+    assert [found.location for found in store.uploads()] == places[1:]
+    assert embsnap("verify", s3.uri("to")).exit_code == 0
+    for writer in writers:
+        writer.abort()
