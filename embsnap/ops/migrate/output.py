@@ -20,7 +20,7 @@ from embsnap.model.table import StateLayout
 from embsnap.ops.migrate.draft import Placement, StateDraft, TableDraft
 from embsnap.ops.migrate.nodes import RowNode
 
-__all__ = ["Reported", "check_state", "state_path", "table_arrays"]
+__all__ = ["Reported", "check_state", "reads", "state_path", "table_arrays"]
 
 
 def table_arrays(table: TableDraft, progress: Progress) -> Iterator[PlacedArray]:
@@ -37,6 +37,17 @@ def table_arrays(table: TableDraft, progress: Progress) -> Iterator[PlacedArray]
         else:
             sharded = ArrayToWrite(path, state.dtype, state.shape, state.rows, "sharded")
             yield PlacedArray(sharded, tuple(_parts(state.rows, _placement_of(state, table.placement))))
+
+
+def reads(table: TableDraft) -> Iterator[tuple[RowNode, int]]:
+    """The rows of weight and states of a changed table, and how often each is read: once for each cut of columns."""
+    weight_parts = len(list(_parts(table.rows, table.placement)))
+    is_cut = table.placement.kind is Placing.COLUMN_WISE
+    yield table.rows, weight_parts if is_cut else 1
+    for state in table.state:
+        placement = _placement_of(state, table.placement)
+        is_cut = placement.kind is Placing.COLUMN_WISE and table.state_form is StateForm.SHARDED
+        yield state.rows, len(list(_parts(state.rows, placement))) if is_cut else 1
 
 
 def check_state(table: TableDraft) -> None:

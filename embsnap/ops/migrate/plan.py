@@ -31,7 +31,7 @@ from embsnap.ops.migrate.draft import Draft, TableDraft
 from embsnap.ops.migrate.figures import estimate, report
 from embsnap.ops.migrate.kept import kept_entries
 from embsnap.ops.migrate.opening import open_draft
-from embsnap.ops.migrate.output import Reported, check_state, table_arrays
+from embsnap.ops.migrate.output import Reported, check_state, reads, table_arrays
 from embsnap.ops.migrate.recording import lineage_of
 from embsnap.ops.migrate.spill import spilled
 from embsnap.ops.migrate.steps import AnyStep, apply_steps, describe, only_tables
@@ -142,7 +142,12 @@ class MigrationPlan:
             lineage=lineage_of(self),
         )
         try:
-            with spilled([table.rows for table in self.changed()], self.memory_budget, options.threads, progress):
+            with spilled(
+                [each for table in self.changed() for each in reads(table)],
+                self.memory_budget,
+                options.threads,
+                progress,
+            ):
                 written = rewrite_snapshot(
                     open_store(uri, options.storage_options),
                     contents,

@@ -1,4 +1,4 @@
-"""Tables larger than memory whose rows move far: brought near their new places before they are read at random.
+"""Tables whose rows move far, larger than memory or remote: brought near before they are read at random.
 
 A permuted table that does not fit in memory would be read page by page, each page many times. Instead it is streamed
 once, in order, into a temporary file whose regions hold what one part of the new table needs, and each region fits in
@@ -26,6 +26,7 @@ from embsnap.errors import ErrorKind, StorageError
 from embsnap.kernels.gather import gather_rows
 from embsnap.kernels.threads import run
 from embsnap.model.progress import Progress
+from embsnap.ops.migrate.fetching import FetchedRows
 from embsnap.ops.migrate.nodes import RowNode, StoredRows
 
 __all__ = ["is_scattered", "spilled"]
@@ -36,16 +37,22 @@ _SHARE = 8
 """Parts and blocks are an eighth of the budget: so many are in memory at once, of all threads together."""
 _TRACE_ROWS = 1 << 20
 _NEAR_ROWS = 64
+_FEW_FAR = 1000
+"""Each jump to a row far away may cost a request."""
 _BUDGETS = 4
 """The budget is a quarter of what is available: what is larger than all of that will not stay in the page cache."""
 
 
 @contextmanager
-def spilled(nodes: Sequence[RowNode], memory_budget: int, threads: int, progress: Progress) -> Iterator[None]:
-    """For the time of a `with` block, stored tables that are too large to be read at random lie in temporary files.
+def spilled(
+    nodes: Sequence[tuple[RowNode, int]], memory_budget: int, threads: int, progress: Progress
+) -> Iterator[None]:
+    """For the time of a `with` block, stored rows that cannot be read at random where they are lie in temporary files.
+
+    These are tables that are too large for it, and tables in remote storage.
 
     Args:
-        nodes: What is about to be read, block by block.
+        nodes: What is about to be read, block by block, and how many times.
         memory_budget: Bytes of row data; tables of more than four times as much are looked at.
         threads: How many keep busy.
         progress: Told of what is streamed.
@@ -54,14 +61,21 @@ def spilled(nodes: Sequence[RowNode], memory_budget: int, threads: int, progress
         StorageError: `disk-full`: the directory for temporary files has no room.
     """
     with ExitStack() as stack:
-        for node in nodes:
-            for leaf in _large_leaves(node, _BUDGETS * memory_budget):
-                if leaf.near is None and is_scattered(node, leaf):
+        for node, _ in nodes:
+            for leaf in dict.fromkeys(leaf for leaf, _ in node.leaves(np.empty(0, np.int64))):
+                if leaf.near is not None:
+                    continue
+                if leaf.num_rows * leaf.row_bytes > _BUDGETS * memory_budget and is_scattered(node, leaf):
                     share = max(1, memory_budget // _SHARE)
                     file = stack.enter_context(tempfile.TemporaryFile(prefix="embsnap-spill-"))
                     sizes = (min(_PART_BYTES, share), min(_BLOCK_BYTES, share * 2 // max(2, threads)))
                     leaf.near = _spill(node, leaf, file.fileno(), *sizes, threads, progress)
                     stack.callback(_forget, leaf)
+                elif not leaf.reader.is_mapped and _num_far(node, leaf) > _FEW_FAR:
+                    fetched = _fetched(nodes, leaf, progress)
+                    leaf.near = fetched
+                    stack.callback(_forget, leaf)
+                    stack.callback(fetched.close)
         yield
 
 
@@ -69,9 +83,15 @@ def _forget(leaf: StoredRows) -> None:
     leaf.near = None
 
 
-def _large_leaves(node: RowNode, limit_bytes: int) -> list[StoredRows]:
-    leaves = dict.fromkeys(leaf for leaf, _ in node.leaves(np.empty(0, np.int64)))
-    return [leaf for leaf in leaves if leaf.num_rows * leaf.row_bytes > limit_bytes]
+def _fetched(nodes: Sequence[tuple[RowNode, int]], leaf: StoredRows, progress: Progress) -> FetchedRows:
+    """Stored rows for whoever reads them, fetched when the first is read and let go after the last."""
+    wanted: list[NDArray[np.int64]] = []
+    num_rows = 0
+    for node, times in nodes:
+        asked = [rows_N for _, rows_N in _asked(node, leaf)]
+        num_rows += times * sum(int(np.count_nonzero(rows_N >= 0)) for rows_N in asked)
+        wanted += asked
+    return FetchedRows(leaf.reader, wanted, num_rows, progress)
 
 
 def _asked(node: RowNode, leaf: StoredRows) -> Iterator[tuple[int, NDArray[np.int64]]]:
@@ -83,11 +103,16 @@ def _asked(node: RowNode, leaf: StoredRows) -> Iterator[tuple[int, NDArray[np.in
 
 def is_scattered(node: RowNode, leaf: StoredRows) -> bool:
     """Whether more than an eighth of the rows lie far from where the row before them was."""
+    return _num_far(node, leaf) > node.num_rows // 8
+
+
+def _num_far(node: RowNode, leaf: StoredRows) -> int:
+    """How many rows lie far from where the row before them was."""
     num_far = 0
     for _, rows_N in _asked(node, leaf):
         wanted_N = rows_N[rows_N >= 0]
         num_far += int((np.abs(np.diff(wanted_N)) > _NEAR_ROWS).sum())
-    return num_far > node.num_rows // 8
+    return num_far
 
 
 class _NearRows:

@@ -49,9 +49,9 @@ def test_what_fits_or_lies_in_order_is_left_where_it_is(plan) -> None:
     [(leaf, _), *_] = node.leaves(np.arange(1))
     assert is_scattered(node, leaf)
     assert not is_scattered(leaf, leaf)
-    with spilled([node], 1 << 30, 2, plans.SILENT):
+    with spilled([(node, 1)], 1 << 30, 2, plans.SILENT):
         assert leaf.near is None
-    with spilled([node], BUDGET, 2, plans.SILENT):
+    with spilled([(node, 1)], BUDGET, 2, plans.SILENT):
         assert leaf.near is not None
     assert leaf.near is None
 
