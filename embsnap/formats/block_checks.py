@@ -85,8 +85,9 @@ class BlockChecks:
                     continue
                 first, last = self._span(sums, block)
                 part = max(start, first), min(end, last)
-                sum_ = crc32c(view[part[0] - start : part[1] - start])
-                self._add(location, sums, block, part, sum_)
+                before, sum_ = self._taken(location, block, part[0])
+                sum_ = crc32c(view[part[0] - start : part[1] - start], sum_)
+                self._add(location, sums, block, (before, part[1]), sum_)
 
     def unchecked(self, location: str, start: int, end: int) -> Iterable[_Span]:
         """The parts of `[start, end)` that lie in blocks which were not checked, ascending and disjoint."""
@@ -101,6 +102,12 @@ class BlockChecks:
 
     def _span(self, sums: ObjectSums, block: int) -> _Span:
         return block * sums.block_bytes, min(sums.size, (block + 1) * sums.block_bytes)
+
+    def _taken(self, location: str, block: int, end: int) -> tuple[int, int]:
+        """First byte and sum of the part that ends at `end`, to go on from there; of no bytes without one."""
+        with self._lock:
+            parts = self._parts.get((location, block))
+            return (end, 0) if parts is None else parts.take(end)
 
     def _add(self, location: str, sums: ObjectSums, block: int, part: _Span, sum_: int) -> None:
         """Keep the sum of a part of a block, and compare the block once its parts fill it."""
@@ -134,6 +141,11 @@ class _Parts:
         """First byte → end and sum."""
         self._to: dict[int, int] = {}
         """End → first byte."""
+
+    def take(self, end: int) -> tuple[int, int]:
+        """Take out the part that ends at `end`: its first byte and its sum; `end` and 0 without one."""
+        start = self._to.pop(end, end)
+        return start, self._from.pop(start)[1] if start < end else 0
 
     def add(self, part: _Span, sum_: int, whole: _Span) -> int | None:
         """Add a part; the sum of `whole` if the parts fill it now. Parts that overlap others are of no use."""

@@ -1,9 +1,9 @@
 """Sums over blocks of rows, from which norms, moments, cosines and the spectrum of a table follow.
 
-A block is summed in float64, its moments about its own mean, while it is in the cache; blocks are then combined in a
-fixed order. No sum runs over more than `block_rows` rows one by one, so that a hundred million rows lose no digits.
+A block is summed in float64, its moments about its own mean, in one pass; blocks are then combined in a fixed order.
+No sum runs over more than `block_rows` rows one by one, so that a hundred million rows lose no digits.
 
-Shape suffixes: N rows in hand, D embedding_dim.
+Shape suffixes: N rows in hand, D embedding_dim, B blocks.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from embsnap.kernels.compiler import kernel, summing_kernel
 from embsnap.kernels.reduce import widen
 
-__all__ = ["RowSums", "block_rows", "combined", "no_sums", "sum_rows"]
+__all__ = ["RowSums", "block_rows", "combined", "no_sums", "sum_blocks"]
 
 _BLOCK_ELEMENTS = 1 << 18
 _MIN_BLOCK_ROWS, _MAX_BLOCK_ROWS = 64, 1 << 16
+_ROWS_IN_HAND = 64
+"""Looked at twice while they are in the nearest cache."""
 _SMALLEST_INVERTIBLE = 1e-300
 
 
@@ -54,26 +56,39 @@ def no_sums(dim: int, *, gram: bool) -> RowSums:
     return RowSums(0, 0, np.zeros(dim), np.zeros(dim), np.zeros(dim), np.zeros((size, size)))
 
 
-def sum_rows(rows_ND: NDArray[Any], norms_N: NDArray[np.float64], *, gram: bool) -> RowSums:
-    """Sum a block of rows.
+def sum_blocks(rows_ND: NDArray[Any], norms_N: NDArray[np.float64], *, gram: bool) -> list[RowSums]:
+    """Sum rows, block by block.
 
     Args:
-        rows_ND: `[N, D]` of float32, float64, float16 or bfloat16; at most about `block_rows(D)` rows.
+        rows_ND: `[N, D]` of float32, float64, float16 or bfloat16; the first row begins a block.
         norms_N: `float64[N]`, which gets each row's norm; NaN for a row with a NaN or an infinity. Norms neither
             overflow nor underflow, whatever the elements.
         gram: Whether `gram_DD` is wanted.
 
     Returns:
-        Sums of the finite rows.
+        Sums of the finite rows of every `block_rows(D)` rows; the last block may be shorter.
     """
-    rows_ND = widen(rows_ND)
-    num_rows, dim = rows_ND.shape
-    mean_D, square_D, unit_D = np.zeros(dim), np.zeros(dim), np.zeros(dim)
-    num_finite = _sum(rows_ND, norms_N, mean_D)
-    mean_D /= max(1, num_finite)
-    centred_ND = np.empty((num_rows, dim) if gram else (0, 0))
-    num_units = _sum_about_mean(rows_ND, norms_N, mean_D, square_D, unit_D, centred_ND)
-    return RowSums(num_finite, num_units, mean_D, square_D, unit_D, centred_ND.T @ centred_ND)
+    rows_ND, (num_rows, dim) = widen(rows_ND), rows_ND.shape
+    step = block_rows(dim)
+    starts = range(0, num_rows, step)
+    counts_B2 = np.zeros((len(starts), 2), np.int64)
+    mean_BD, square_BD, unit_BD, moved_BD = np.zeros((4, len(starts), dim))
+    moved_ND = np.empty((num_rows, dim) if gram else (0, 0))
+    _sum_blocks(rows_ND, norms_N, step, counts_B2, mean_BD, square_BD, unit_BD, moved_BD, moved_ND)
+    grams = [_gram(moved_ND[start : start + step], moved) for start, moved in zip(starts, moved_BD, strict=True)]
+    return [
+        RowSums(num_rows, num_units, mean_D, square_D, unit_D, gram_DD)
+        for (num_rows, num_units), mean_D, square_D, unit_D, gram_DD in zip(
+            counts_B2.tolist(), mean_BD, square_BD, unit_BD, grams, strict=True
+        )
+    ]
+
+
+def _gram(moved_ND: NDArray[np.float64], moved_D: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Products of rows that were moved: about their own mean again, of which `moved_D` is √N times what was left."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what leaves the range of float64 is found later
+        gram_DD: NDArray[np.float64] = moved_ND.T @ moved_ND
+        return gram_DD - np.multiply.outer(moved_D, moved_D) if gram_DD.size else gram_DD
 
 
 def combined(sums: Iterable[RowSums], dim: int, *, gram: bool) -> RowSums:
@@ -107,25 +122,100 @@ def _combined(left: RowSums, right: RowSums) -> RowSums:
     )
 
 
+@kernel
+def _sum_blocks(
+    rows_ND: Any,
+    norms_N: Any,
+    step: int,
+    counts_B2: Any,
+    mean_BD: Any,
+    square_BD: Any,
+    unit_BD: Any,
+    moved_BD: Any,
+    moved_ND: Any,
+) -> None:
+    for block in range(len(counts_B2)):
+        here = slice(block * step, min((block + 1) * step, len(rows_ND)))
+        mean_D, square_D, sum_D = mean_BD[block], square_BD[block], moved_BD[block]
+        moved = moved_ND[here] if len(moved_ND) else moved_ND
+        counts_B2[block] = num, _ = _sum(rows_ND[here], norms_N[here], mean_D, sum_D, square_D, unit_BD[block], moved)
+        for j in range(len(mean_D)):
+            share = sum_D[j] / max(1, num)
+            mean_D[j] += share
+            if sum_D[j] * share < np.inf:
+                square_D[j] = max(0.0, square_D[j] - sum_D[j] * share)
+            sum_D[j] /= np.sqrt(max(1, num))
+
+
 @summing_kernel
-def _sum(rows_ND: Any, norms_N: Any, sum_D: Any) -> int:
-    """The norm of each row, and the sum of the finite ones; how many are finite."""
+def _sum(
+    rows_ND: Any, norms_N: Any, pivot_D: Any, sum_D: Any, square_D: Any, unit_D: Any, moved_ND: Any
+) -> tuple[int, int]:
+    """Norms, directions, and sums of the rows moved by a pivot; how many are finite, and how many of them not zero.
+
+    The pivot p is the mean of the k finite rows among the first few that have one. So hardly a digit is lost when
+    squares about the mean m of all n follow from those about p: as n var >= k (p - m)², they are n / k times as large
+    at the worst. Four rows are added at a time, so that sums are loaded and stored a quarter as often.
+    """
     num_rows, dim = rows_ND.shape
-    num_finite = 0
-    for i in range(num_rows):
-        square = 0.0
-        for j in range(dim):
-            value = np.float64(rows_ND[i, j])
-            square += value * value
-        norm = np.sqrt(square)
-        if not 1e-140 < norm < 1e150:
-            norm = _scaled_norm(rows_ND, i)
-        norms_N[i] = norm
-        if norm < np.inf:
-            num_finite += 1
+    num_finite, num_units, scales = 0, 0, np.empty(_ROWS_IN_HAND)
+    for first in range(0, num_rows, _ROWS_IN_HAND):
+        last, num_here, is_plain = min(first + _ROWS_IN_HAND, num_rows), 0, True
+        for i in range(first, last):
+            square = 0.0
             for j in range(dim):
-                sum_D[j] += rows_ND[i, j]
-    return num_finite
+                value = np.float64(rows_ND[i, j])
+                square += value * value
+            norm = np.sqrt(square)
+            if not 1e-140 < norm < 1e150:
+                norm = _scaled_norm(rows_ND, i)
+            norms_N[i] = norm
+            num_here += norm < np.inf
+            num_units += 0.0 < norm < np.inf
+            has_scale = _SMALLEST_INVERTIBLE < norm < np.inf
+            scales[i - first] = 1.0 / norm if has_scale else 0.0
+            is_plain &= has_scale or norm == 0.0
+        if not num_finite:
+            _add_mean(rows_ND[first:last], norms_N[first:last], num_here, pivot_D)
+        num_finite += num_here
+        end = first + (last - first) // 4 * 4 if is_plain else first
+        for i in range(first, end, 4):
+            s, t, u, v = scales[i - first], scales[i - first + 1], scales[i - first + 2], scales[i - first + 3]
+            for j in range(dim):
+                a, b = np.float64(rows_ND[i, j]), np.float64(rows_ND[i + 1, j])
+                c, d = np.float64(rows_ND[i + 2, j]), np.float64(rows_ND[i + 3, j])
+                unit_D[j] += (a * s + b * t) + (c * u + d * v)
+                a, b, c, d = a - pivot_D[j], b - pivot_D[j], c - pivot_D[j], d - pivot_D[j]
+                sum_D[j] += (a + b) + (c + d)
+                square_D[j] += (a * a + b * b) + (c * c + d * d)
+        for i in range(end, last):
+            _add_one(rows_ND[i], norms_N[i], pivot_D, sum_D, square_D, unit_D)
+        if len(moved_ND):
+            for i in range(first, last):
+                for j in range(dim):
+                    moved_ND[i, j] = rows_ND[i, j] - pivot_D[j] if norms_N[i] < np.inf else 0.0
+    return num_finite, num_units
+
+
+@kernel
+def _add_one(row_D: Any, norm: float, pivot_D: Any, sum_D: Any, square_D: Any, unit_D: Any) -> None:
+    if norm < np.inf:
+        for j in range(len(row_D)):
+            step = row_D[j] - pivot_D[j]
+            sum_D[j] += step
+            square_D[j] += step * step
+            if norm > 0.0:
+                unit_D[j] += row_D[j] / norm
+
+
+@kernel
+def _add_mean(rows_ND: Any, norms_N: Any, num_finite: int, mean_D: Any) -> None:
+    for i in range(len(rows_ND)):
+        if norms_N[i] < np.inf:
+            for j in range(rows_ND.shape[1]):
+                mean_D[j] += rows_ND[i, j]
+    for j in range(len(mean_D)):
+        mean_D[j] /= max(1, num_finite)
 
 
 @kernel
@@ -144,31 +234,3 @@ def _scaled_norm(rows_ND: Any, i: int) -> Any:
     for j in range(dim):
         square += (np.float64(rows_ND[i, j]) / largest) ** 2
     return min(largest * np.sqrt(square), np.finfo(np.float64).max)
-
-
-@summing_kernel
-def _sum_about_mean(rows_ND: Any, norms_N: Any, mean_D: Any, square_D: Any, unit_D: Any, centred_ND: Any) -> int:
-    """Squares about the mean, and directions; the rows less their mean, zeros for those that are not finite."""
-    num_rows, dim = rows_ND.shape
-    keep = centred_ND.shape[0] > 0
-    num_units = 0
-    for i in range(num_rows):
-        norm = norms_N[i]
-        if not norm < np.inf:
-            if keep:
-                centred_ND[i] = 0.0
-            continue
-        scale = 1.0 / norm if norm > _SMALLEST_INVERTIBLE else 0.0
-        for j in range(dim):
-            step = rows_ND[i, j] - mean_D[j]
-            square_D[j] += step * step
-            unit_D[j] += rows_ND[i, j] * scale
-        if keep:
-            for j in range(dim):
-                centred_ND[i, j] = rows_ND[i, j] - mean_D[j]
-        if norm > 0.0:
-            num_units += 1
-            if scale == 0.0:
-                for j in range(dim):
-                    unit_D[j] += rows_ND[i, j] / norm
-    return num_units

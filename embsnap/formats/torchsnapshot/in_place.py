@@ -46,10 +46,11 @@ class RowsInPlace:
         Raises:
             SnapshotError: `checksum-mismatch`.
         """
-        for source, band, row in zip(self._sources_P, self.bands.bands, self._starts_P.tolist(), strict=True):
+        for index in range(self._starts_P.searchsorted(start, "right") - 1, self._starts_P.searchsorted(end)):
+            row, band = int(self._starts_P[index]), self.bands.bands[index]
             first, last = max(start, row) - row, min(end, row + len(band)) - row
             if first < last:
-                source.passed(first, band[first:last].view(np.uint8))
+                self._sources_P[index].passed(first, band[first:last].view(np.uint8))
 
     def picked(self, counts_P: NDArray[np.int64]) -> None:
         """So many rows of each piece are looked at, in any order.

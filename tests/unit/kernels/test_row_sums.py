@@ -11,17 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from embsnap.kernels.row_sums import RowSums, block_rows, combined, no_sums, sum_rows
+from embsnap.kernels.row_sums import RowSums, block_rows, combined, no_sums, sum_blocks
 
 
 def _summed(rows, *, gram=True):
     """All rows, block by block."""
-    norms, step = np.empty(len(rows)), block_rows(rows.shape[1])
-    parts = [
-        sum_rows(rows[start : start + step], norms[start : start + step], gram=gram)
-        for start in range(0, len(rows), step)
-    ]
-    return norms, combined(parts, rows.shape[1], gram=gram)
+    norms = np.empty(len(rows))
+    return norms, combined(sum_blocks(rows, norms, gram=gram), rows.shape[1], gram=gram)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
@@ -67,6 +63,19 @@ def test_norms_stay_within_float64(value):
     norms, sums = _summed(rows, gram=False)
     np.testing.assert_allclose(norms, [5 * value, 0], rtol=1e-15)
     np.testing.assert_allclose(sums.unit_D, [0.6, 0.8], rtol=1e-12)
+
+
+def test_each_block_is_summed_alone():
+    rows = np.random.default_rng(2).normal(0, 1, (block_rows(3) * 2 + 5, 3)).astype(np.float32)
+    norms, alone = np.empty(len(rows)), np.empty(len(rows))
+    together = sum_blocks(rows, norms, gram=True)
+    assert [sums.num_rows for sums in together] == [block_rows(3), block_rows(3), 5]
+    for number, sums in enumerate(together):
+        here = slice(number * block_rows(3), (number + 1) * block_rows(3))
+        (single,) = sum_blocks(rows[here], alone[here], gram=True)
+        assert single.mean_D.tolist() == sums.mean_D.tolist()
+        assert single.gram_DD.tolist() == sums.gram_DD.tolist()
+    assert norms.tolist() == alone.tolist()
 
 
 def test_without_the_gram_matrix_there_is_none():
@@ -125,7 +134,11 @@ def test_a_hundred_million_rows_keep_their_digits():
 def test_blocks_make_no_difference(rows, step):
     parts = [rows[start : start + step] for start in range(0, len(rows), step)]
     norms = np.empty(len(rows))
-    pieces = [sum_rows(part, norms[i * step : i * step + len(part)], gram=True) for i, part in enumerate(parts)]
+    pieces = [
+        sums
+        for i, part in enumerate(parts)
+        for sums in sum_blocks(part, norms[i * step : i * step + len(part)], gram=True)
+    ]
     split, (whole_norms, whole) = combined(pieces, rows.shape[1], gram=True), _summed(rows)
     np.testing.assert_array_equal(norms, whole_norms)
     assert (split.num_rows, split.num_units) == (whole.num_rows, whole.num_units)
