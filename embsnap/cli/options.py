@@ -159,15 +159,15 @@ at_option = click.option(
 )
 
 
-def by_table_option(flag: str, parameter: str, description: str) -> Callable[..., Any]:
-    """An option that gives a URI for each of some tables, as `dict[str, str]` under the name `parameter`."""
+def by_table_option(flag: str, parameter: str, description: str, value: str = "URI") -> Callable[..., Any]:
+    """An option that gives a URI, or another value, for each of some tables, as `dict[str, str]`."""
     return click.option(
         flag,
         parameter,
         type=_KeyValue(),
         multiple=True,
         callback=as_dict,
-        metavar="TABLE=URI",
+        metavar=f"TABLE={value}",
         help=f"{description}; may be repeated, for other tables.",
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from embsnap.cli.noise import hush_torch
 from embsnap.cli.options import (
     at_option,
     by_table_option,
@@ -41,8 +42,8 @@ class _Stratum(click.ParamType[tuple[str, int, int]]):
 @click.argument("examples")
 @click.option("--out", metavar="URI", help="Parquet file, or directory, for the pooled vectors.  [default: none]")
 @click.option("--table", "tables", multiple=True, metavar="NAME", help="A table to pool; may be repeated.")
-@by_table_option("--feature", "features", "Column of a table's entity ids, where it is not the table's name")
-@by_table_option("--weights", "weights", "Column of per-id weights of a table")
+@by_table_option("--feature", "features", "Column of a table's entity ids, where it is not the table's name", "COLUMN")
+@by_table_option("--weights", "weights", "Column of per-id weights of a table", "COLUMN")
 @by_table_option("--vocab", "vocabularies", "Vocabulary of a table, in place of the one that is named")
 @click.option("--keep", "kept", multiple=True, metavar="COLUMN", help="A column to write beside the vectors.")
 @click.option(
@@ -115,6 +116,7 @@ def command(
     from embsnap.live.pool_model import ModelOptions
     from embsnap.live.pool_plan import PoolOptions, plan_pool
 
+    hush_torch()
     model = ModelOptions(
         pooling=Pooling(typed.pop("pooling")),
         **{name: typed.pop(name) for name in ("at", "vocabularies", "threads", "memory_budget", "storage_options")},

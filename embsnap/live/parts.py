@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from torchrec.distributed.types import ShardedTensor
 
-__all__ = ["LocalPart", "is_sharded", "local_parts"]
+__all__ = ["LocalPart", "dtype_of", "is_sharded", "local_parts", "shape_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +26,17 @@ class LocalPart:
 def is_sharded(value: object) -> bool:
     """Whether each rank holds but a part of it."""
     return isinstance(value, ShardedTensor | DTensor)
+
+
+def dtype_of(value: Tensor | ShardedTensor) -> torch.dtype:
+    """Of its elements. Sharded tensors are asked for their metadata: all else of theirs warns that it is deprecated."""
+    dtype: torch.dtype = value.metadata().tensor_properties.dtype if isinstance(value, ShardedTensor) else value.dtype
+    return dtype
+
+
+def shape_of(value: Tensor | ShardedTensor) -> tuple[int, ...]:
+    """Of the whole tensor."""
+    return tuple(value.metadata().size if isinstance(value, ShardedTensor) else value.shape)
 
 
 def local_parts(value: Tensor | ShardedTensor) -> tuple[LocalPart, ...]:

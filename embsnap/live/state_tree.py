@@ -16,7 +16,7 @@ from torchrec.distributed.types import ShardedTensor
 
 from embsnap.errors import ErrorKind, IncompatibleError, UsageError
 from embsnap.formats.torchsnapshot.encoding import Primitive
-from embsnap.live.parts import LocalPart, is_sharded, local_parts
+from embsnap.live.parts import LocalPart, dtype_of, is_sharded, local_parts, shape_of
 from embsnap.model.dtypes import DTYPES, DType
 from embsnap.model.manifest import ContainerEntry
 from embsnap.model.paths import child_path, escape
@@ -131,13 +131,13 @@ def _leaf(path: str, value: Any) -> Leaf:
 
 
 def _tensor(path: str, value: Tensor | ShardedTensor) -> Leaf:
-    dtype = DTYPES.get(str(value.dtype).removeprefix("torch."))
+    dtype = DTYPES.get(str(dtype_of(value)).removeprefix("torch."))
     is_plain = dtype is not None and not dtype.name.startswith("complex") and _is_dense(value)
     if is_sharded(value) and dtype is not None and is_plain:
         parts = local_parts(value)
         for part in parts:
             _check_has_values(path, part.tensor)
-        return ShardedLeaf(tuple(value.size()), dtype, parts)
+        return ShardedLeaf(shape_of(value), dtype, parts)
     if isinstance(value, ShardedTensor | DTensor):
         raise _not_representable(path, value)
     _check_has_values(path, value)
@@ -194,6 +194,6 @@ def _not_representable(path: str, value: Tensor | ShardedTensor) -> Incompatible
         "torchsnapshot's format has no such tensor",
         where=path,
         expected="a dense tensor of " + ", ".join(name for name in DTYPES if not name.startswith("complex")),
-        found=f"{value.dtype}{'' if _is_dense(value) else ', sparse'}{', sharded' if is_sharded(value) else ''}",
+        found=f"{dtype_of(value)}{'' if _is_dense(value) else ', sparse'}{', sharded' if is_sharded(value) else ''}",
         hint="cast it, or leave it out of what is saved",
     )

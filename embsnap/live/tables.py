@@ -18,7 +18,7 @@ from torchrec.distributed.types import ShardedTensor
 from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError
 from embsnap.live.arrays import numpy_dtype_of
 from embsnap.live.filling import Band, RowsPart, bands
-from embsnap.live.parts import LocalPart, local_parts
+from embsnap.live.parts import LocalPart, dtype_of, local_parts, shape_of
 from embsnap.model.rows import RowSource
 
 __all__ = [
@@ -49,15 +49,12 @@ class LiveTable:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the whole table."""
-        return tuple(self.weight.metadata().size if isinstance(self.weight, ShardedTensor) else self.weight.shape)
+        return shape_of(self.weight)
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the elements."""
-        if not isinstance(self.weight, ShardedTensor):
-            return self.weight.dtype
-        dtype: torch.dtype = self.weight.metadata().tensor_properties.dtype
-        return dtype
+        return dtype_of(self.weight)
 
     @property
     def bands(self) -> tuple[Band, ...]:
