@@ -17,15 +17,16 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 import embsnap
 from embsnap.cli.main import main
-from embsnap.config.embedding import LargeEmbeddingsConfig
+from embsnap.config.embedding import LargeEmbeddingsConfig, Mode
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.formats.torchsnapshot.contents import ArrayToWrite
 from embsnap.formats.torchsnapshot.layout import place
 from embsnap.live.arrays import TensorRows
 from embsnap.live.modules import LargeEmbeddings
-from embsnap.live.shared_model import HeldRows
-from embsnap.live.shared_write import holders_of
+from embsnap.live.shared_model import HeldRows, LiveOptions
+from embsnap.live.shared_write import holders_of, write_together
 from embsnap.model.dtypes import DTYPES
+from embsnap.ops.warmstart.plan import WarmstartPlan, plan_warmstart, write_warmstart
 from embsnap.testing.tables import ArrayRows, read_array, write_arrays
 
 SHAPES = {"user": (8, 4), "post": (3, 4)}
@@ -109,6 +110,26 @@ def test_the_rank_that_holds_most_of_an_object_writes_it() -> None:
     layouts = place([array.rows for array in arrays], piece_bytes=100, object_bytes=100)
     held = [{0: (0, 50)}, {0: (50, 100)}]
     assert holders_of(layouts, held, arrays) == [0, 0, 1, 1, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(("data_type", "num_looked_up"), [("fp16", 1), ("bf16", 0)])
+def test_a_job_of_one_process(tmp_path, data_type, num_looked_up) -> None:
+    """Nothing pools sharded bf16 rows on a CPU: the result says that they were not looked up."""
+    rows = np.random.default_rng(0).random((30, 4), np.float32)
+    write_arrays(f"{tmp_path}/old", {"user": rows})
+    pretrained = {"emb_name": "user", "embedding_snapshot_uri": f"{tmp_path}/old", "by_position": True, "cast": True}
+    table = {"name": "user", "num_embeddings": 30, "embedding_dim": 4, "data_type": data_type}
+    config = LargeEmbeddingsConfig.model_validate({"tables": [table | {"pretrained": pretrained}]})
+
+    def make_plan() -> tuple[LargeEmbeddingsConfig, WarmstartPlan]:
+        return config, plan_warmstart(config)
+
+    result = write_together(make_plan, f"{tmp_path}/live", live=LiveOptions("cpu", Mode.EVALUATE))
+    write_warmstart(plan_warmstart(config), f"{tmp_path}/plain")
+    live, plain = (read_array(f"{tmp_path}/{side}", "user") for side in ("live", "plain"))
+    np.testing.assert_array_equal(live.view(np.uint16), plain.view(np.uint16))
+    assert (result.device, result.mode, len(result.lookups)) == ("cpu", "evaluate", num_looked_up)
+    assert [note.kind for note in result.notes] == ["lookup-not-compared"] * (1 - num_looked_up)
 
 
 @pytest.mark.gpu
