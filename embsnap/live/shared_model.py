@@ -69,14 +69,20 @@ class HeldRows:
 
     def read(self, start: int, end: int, out_ND: NDArray[Any]) -> None:
         """Fill `out_ND` with the rows `[start, end)`."""
-        first = min(max(start, self.start), end)
-        last = max(min(end, self.start + self.held.num_rows), first)
-        if start < first:
-            self.elsewhere.read(start, first, out_ND[: first - start])
+        first, last = self._held_of(start, end)
         if first < last:
             self.held.read(first - self.start, last - self.start, out_ND[first - start : last - start])
-        if last < end:
-            self.elsewhere.read(last, end, out_ND[last - start :])
+        for begin, stop in self.missing(start, end):
+            self.elsewhere.read(begin, stop, out_ND[begin - start : stop - start])
+
+    def missing(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The ranges of the rows `[start, end)` that it does not hold."""
+        first, last = self._held_of(start, end)
+        return [rows for rows in ((start, first), (last, end)) if rows[0] < rows[1]]
+
+    def _held_of(self, start: int, end: int) -> tuple[int, int]:
+        first = min(max(start, self.start), end)
+        return first, max(min(end, self.start + self.held.num_rows), first)
 
 
 class SharedModel:

@@ -6,7 +6,8 @@ With a live model over the ranks in between, which each fills its part of, or wi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from time import monotonic
 from typing import TypeAlias
@@ -24,10 +25,11 @@ from embsnap.formats.torchsnapshot.layout import ObjectLayout, PlacedPiece, plac
 from embsnap.formats.torchsnapshot.object_writer import write_objects
 from embsnap.live.rank_reports import merged_result, report_of
 from embsnap.live.ranks import Ranks
-from embsnap.live.shared_model import LiveOptions, SharedModel, device_of_rank
+from embsnap.live.shared_model import HeldRows, LiveOptions, SharedModel, device_of_rank
 from embsnap.live.targets import Filled
 from embsnap.model.findings import Finding
 from embsnap.model.progress import SILENT, Progress
+from embsnap.ops.warmstart.fetching import Fetching
 from embsnap.ops.warmstart.plan import WarmstartPlan
 from embsnap.ops.warmstart.result import WarmstartResult
 from embsnap.storage.base import Store
@@ -142,16 +144,33 @@ class _SharedWrite:
 
     def _write(self) -> dict[str, ObjectSums]:
         plan = self._plan
-        sums = write_objects(
-            self._store(),
-            self._arrays,
-            self._own,
-            threads=plan.threads_to(self._uri),
-            block_bytes=plan.budget.block_bytes if plan.is_mapped else plan.budget.fill_block_bytes,
-            progress=self._progress,
-        )
+        with ExitStack() as stack:
+            for fetching in self._fetchings():
+                stack.enter_context(fetching)
+            sums = write_objects(
+                self._store(),
+                self._arrays,
+                self._own,
+                threads=plan.threads_to(self._uri),
+                block_bytes=plan.budget.block_bytes if plan.is_mapped else plan.budget.fill_block_bytes,
+                progress=self._progress,
+            )
         plan.check_unchanged()
         return dict(sums)
+
+    def _fetchings(self) -> Iterator[Fetching]:
+        """What fetches the old rows of those new ones that this rank reads from their source."""
+        ranges: dict[int, list[tuple[int, int]]] = {}
+        for piece in (piece for _, layout in self._own for piece in layout.pieces):
+            source, rows = self._arrays[piece.array].source, (piece.start_row, piece.end_row)
+            ranges.setdefault(piece.array, []).extend(source.missing(*rows) if isinstance(source, HeldRows) else [rows])
+        sources = (source for table in self._plan.tables for source in table.sources)
+        for index, source in enumerate(sources):
+            if source.fetching is not None:
+                asked = ranges.get(index, [])
+                wanted = [rows_N for rows in asked for rows_N in source.wanted(*rows)]
+                source.fetching.limit(wanted, sum(end - start for start, end in asked))
+                yield source.fetching
 
     def _commit(self, metadata: bytes, sums: dict[str, ObjectSums]) -> None:
         if self._ranks.rank == 0:

@@ -41,6 +41,10 @@ class Fetching:
         self._num_left = 0
         self._is_staged = False
 
+    def limit(self, wanted: Sequence[NDArray[np.int64]], num_rows: int) -> None:
+        """Let this process read `num_rows` of the new rows only, which want those old ones."""
+        self._wanted, self._num_rows = wanted, num_rows
+
     def __enter__(self) -> None:
         self._num_left = self._num_rows
 

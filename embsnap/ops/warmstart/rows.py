@@ -61,6 +61,14 @@ class WarmRows:
         with nullcontext() if self.fetching is None else self.fetching.reading(end - start):
             self._fill(start, end, out_ND)
 
+    def wanted(self, start: int, end: int) -> list[NDArray[np.int64]]:
+        """The old rows that the new rows `[start, end)` are made of, where they follow a row map; negative: none."""
+        if self.row_V is None:
+            return []
+        first, last = np.searchsorted(self.new_rows_N, (start, end))
+        donors = [] if self.donor_row_N is None else [self.donor_row_N[first:last]]
+        return [self.row_V[start:end], *donors]
+
     @property
     def is_swept(self) -> bool:
         """Whether `sweep` is the way to have all rows: old ones follow a row map, out of storage that cannot map."""

@@ -44,6 +44,10 @@ class CarriedState:
         with nullcontext() if self.fetching is None else self.fetching.reading(end - start):
             self.old.gather(self.row_V[start:end], out_ND)
 
+    def wanted(self, start: int, end: int) -> list[NDArray[np.int64]]:
+        """The old rows of the new rows `[start, end)`, where they follow a row map; negative ones are none."""
+        return [] if self.row_V is None else [self.row_V[start:end]]
+
     @property
     def is_swept(self) -> bool:
         """Whether `sweep` is the way to have all rows: they follow a row map, out of storage that cannot map."""

@@ -65,11 +65,15 @@ class PlannedTable:
         return sum(array.num_bytes * carried // max(1, self.old.table.num_embeddings) for array in arrays)
 
     @property
+    def sources(self) -> list[WarmRows | CarriedState | FoldedState]:
+        """Of the rows of its weight, and of each state."""
+        states = [array.source for array in self.state_to_write]
+        return [self.rows, *(source for source in states if isinstance(source, CarriedState | FoldedState))]
+
+    @property
     def fetchings(self) -> list[Fetching]:
         """Of its arrays' old rows, for the time in which they are written."""
-        states = [array.source for array in self.state_to_write]
-        rows = [self.rows, *(source for source in states if isinstance(source, CarriedState | FoldedState))]
-        return [source.fetching for source in rows if source.fetching is not None]
+        return [source.fetching for source in self.sources if source.fetching is not None]
 
     @property
     def num_planning_bytes(self) -> int:

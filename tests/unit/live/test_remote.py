@@ -15,8 +15,9 @@ from embsnap.formats.torchsnapshot.snapshot import open_snapshot
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.live.arrays import as_array
 from embsnap.live.modules import LargeEmbeddings
+from embsnap.live.shared_write import write_together
 from embsnap.live.warm_start import build_and_write, warm_start
-from embsnap.ops.warmstart.plan import plan_warmstart
+from embsnap.ops.warmstart.plan import WarmstartOptions, plan_warmstart
 from embsnap.storage.uri import open_store
 from embsnap.storage.wrappers import CountingStore
 from embsnap.testing.snapshots import SnapshotBuilder, row_shards
@@ -78,6 +79,19 @@ def test_a_model_is_filled_in_one_pass_over_the_objects(root, rows, narrow, requ
     assert found.tables[0].mean_norm == near.tables[0].mean_norm
     tables = [read_array(f"{root}/{side}", "user") for side in ("near", "far")]
     np.testing.assert_array_equal(tables[0].view(np.uint8), tables[1].view(np.uint8))
+
+
+def test_what_a_rank_writes_is_fetched_once(root, rows, far, monkeypatch, tmp_path):
+    """Without a model, in two blocks; its rows follow a row map, so that each block needs rows of all old objects."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    config = parse(root)
+    options = WarmstartOptions(threads=1, memory_budget=256 << 10)
+    write_together(lambda: (config, plan_warmstart(config, options)), f"{root}/together", live=None)
+    store = far[f"{root}/old"]
+    assert sum(number for name, number in store.bytes_read.items() if not name.startswith(".")) <= 1.01 * rows.nbytes
+    order = np.random.default_rng(1).permutation(NEW)
+    table = read_array(open_snapshot(f"{root}/together"), "user")
+    np.testing.assert_array_equal(table[order < OLD], rows[order[order < OLD]])
 
 
 def test_a_cast_that_overflows_names_row_and_column(root, rows, far):
