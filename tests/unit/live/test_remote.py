@@ -88,7 +88,7 @@ def test_what_a_rank_writes_is_fetched_once(root, rows, far, monkeypatch, tmp_pa
     options = WarmstartOptions(threads=1, memory_budget=256 << 10)
     write_together(lambda: (config, plan_warmstart(config, options)), f"{root}/together", live=None)
     store = far[f"{root}/old"]
-    assert sum(number for name, number in store.bytes_read.items() if not name.startswith(".")) <= 1.01 * rows.nbytes
+    assert store.ranges <= 4  # one for each old shard, not thousands for rows that lie apart
     order = np.random.default_rng(1).permutation(NEW)
     table = read_array(open_snapshot(f"{root}/together"), "user")
     np.testing.assert_array_equal(table[order < OLD], rows[order[order < OLD]])
