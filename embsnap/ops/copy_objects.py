@@ -10,7 +10,7 @@ from embsnap.errors import ErrorKind, RefusedError, SnapshotError, StorageError
 from embsnap.formats.checksums import BLOCK_BYTES, RunningSums
 from embsnap.formats.sidecar import ObjectSums
 from embsnap.model.copying import CopyTally
-from embsnap.model.progress import Progress
+from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.copy_blocks import BlockReader, Room, StoppedError
 from embsnap.ops.copy_sources import SourceObject
 from embsnap.storage.base import ObjectInfo, Store
@@ -84,7 +84,15 @@ class Carrier:
             reader.stop()
 
     def _copy(self, reader: BlockReader, each: SourceObject) -> bool:
-        """Copy an object whose place is free; False if another copy was faster."""
+        """Copy an object whose place is free, again if it changes on the way; False if another copy was faster."""
+        try:
+            return self._copy_once(reader, each, self.progress)
+        except StorageError as error:
+            if error.kind is not ErrorKind.CORRUPT_TRANSFER:
+                raise
+        return self._copy_once(reader, each, SILENT)
+
+    def _copy_once(self, reader: BlockReader, each: SourceObject, progress: Progress) -> bool:
         sums = RunningSums(BLOCK_BYTES if each.sums is None else each.sums.block_bytes)
         try:
             with self.destination.writer(each.target) as writer:
@@ -92,7 +100,7 @@ class Carrier:
                 def consume(block: memoryview) -> None:
                     sums.update(block)
                     writer.write(block)
-                    self.progress.advance(_TASK, len(block))
+                    progress.advance(_TASK, len(block))
 
                 reader.feed(self.source, each.location, each.info.size, consume)
                 self._check(each, sums.finish())
@@ -104,10 +112,10 @@ class Carrier:
 
     def _check(self, each: SourceObject, found: ObjectSums) -> None:
         """Compare what was read of an object with what is known of it."""
-        if each.sums is not None and found.crc32c != each.sums.crc32c:
-            raise _corrupt(self.source, each, each.sums, found)
         if each.crc32c is not None and int(found.crc32c, 16) != each.crc32c:
             raise _garbled(self.source, each, found)
+        if each.sums is not None and found.crc32c != each.sums.crc32c:
+            raise _corrupt(self.source, each, each.sums, found)
         if each.crc32c is None and self.source.stat(each.location) != each.info:
             raise _replaced(self.source, each)
 
@@ -145,7 +153,7 @@ def _corrupt(store: Store, each: SourceObject, expected: ObjectSums, found: Obje
 
 def _garbled(store: Store, each: SourceObject, found: ObjectSums) -> StorageError:
     return StorageError(
-        ErrorKind.STORAGE_FAILED,
+        ErrorKind.CORRUPT_TRANSFER,
         "came over with other bytes than the server has",
         where=f"{store.uri}/{each.location}",
         expected=f"CRC-32C {each.crc32c:08x}",

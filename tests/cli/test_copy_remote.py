@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from embsnap.formats.vocabulary_writer import write_vocabulary
+from embsnap.storage.gcs_writer import CHUNK_BYTES
 from embsnap.storage.s3_writer import PART_BYTES
 from embsnap.storage.uri import open_store
 from embsnap.testing.snapshots import SnapshotBuilder
@@ -107,6 +108,25 @@ def test_replies_that_are_lost_cost_nothing(embsnap, gcs_proxy: FaultyBucket, ow
     run = embsnap("copy", own, gcs_proxy.uri("to"))
     assert run.exit_code == 0, run.stderr
     assert {path.removeprefix("to/"): gcs_proxy.get(path) for path in gcs_proxy.names()} == tree(own)
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_an_object_that_changes_on_its_way_is_copied_again(embsnap, gcs_proxy: FaultyBucket, tmp_path, way) -> None:
+    """The server takes a chunk twice whose reply was lost; or a bit flips in what it sends."""
+    rows = np.arange((CHUNK_BYTES + 4096) // 4, dtype=np.float32).reshape(-1, 16)
+    write_arrays(str(tmp_path / "from"), {"user": rows})
+    (path,) = (path for path in (tmp_path / "from" / "embsnap").rglob("*") if path.stat().st_size > CHUNK_BYTES)
+    if way == "up":
+        fault = Fault(faults.lost_reply(), "PUT")
+        source, to = tmp_path / "from", gcs_proxy.uri("to")
+    else:
+        fault = Fault(faults.flipped(), "GET", f"{path.name}.*alt=media")
+        source, to = gcs_proxy.upload(tmp_path / "from", "from"), str(tmp_path / "to")
+    gcs_proxy.add(fault)
+    run = embsnap("copy", source, to)
+    assert run.exit_code == 0, run.stderr
+    assert fault.seen > fault.times
+    np.testing.assert_array_equal(read_array(str(to), "user"), rows)
 
 
 def start(source: object, destination: str) -> subprocess.Popen[str]:

@@ -44,8 +44,15 @@ def estimate(plan: MigrationPlan) -> float:
     seconds = 0.0
     for table in plan.changed():
         for node in (table.rows, *(state.rows for state in table.state)):
-            seconds += _reading_seconds(node, plan.budget.block_bytes)
+            for rows in _read_in_order(node) or [node]:
+                seconds += _reading_seconds(rows, plan.budget.block_bytes)
     return seconds / plan.options.threads + _num_bytes_to_write(plan) / _WRITE_BYTES_PER_S
+
+
+def _read_in_order(node: RowNode) -> list[RowNode]:
+    """Of what a node is made of, the stored rows in remote storage: they are fetched in order, wherever they move."""
+    leaves = dict.fromkeys(leaf for leaf, _ in node.leaves(np.empty(0, np.int64)))
+    return [leaf for leaf in leaves if not leaf.reader.is_mapped]
 
 
 def _reading_seconds(node: RowNode, block_bytes: int) -> float:

@@ -13,6 +13,7 @@ from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.ops.migrate.plan import MigrationOptions
 from embsnap.testing.tables import read_array, write_arrays
 from embsnap.testing.vocabularies import make_vocabulary
+from tests.servers.fault_proxy import Request
 from tests.servers.gcs import FaultyBucket
 
 NUM_ROWS = 20_000
@@ -34,6 +35,11 @@ def source(gcs_proxy: FaultyBucket, tmp_path: Path) -> str:
     return gcs_proxy.upload(tmp_path / "source", "source")
 
 
+def fetched_of(bucket: FaultyBucket) -> list[Request]:
+    """Requests for bytes of the source's objects."""
+    return [request for request in bucket.log if OBJECT.search(request.path)]
+
+
 @pytest.mark.parametrize("placing", ["row-wise", "column-wise"])
 @pytest.mark.parametrize("budget_bytes", [64 << 20, 1 << 20], ids=["fits", "is spilled"])
 def test_each_byte_is_fetched_once(
@@ -45,8 +51,11 @@ def test_each_byte_is_fetched_once(
     )
     plan = moved.shard(placing=placing, world_size=2).plan()
     gcs_proxy.proxy.clear()
+    plan.result()
+    assert len(fetched_of(gcs_proxy)) < 20
+    gcs_proxy.proxy.clear()
     plan.apply(str(tmp_path / "out"))
-    fetched = [request for request in gcs_proxy.log if OBJECT.search(request.path)]
+    fetched = fetched_of(gcs_proxy)
     assert sum(request.num_sent for request in fetched) <= 1.05 * (ROWS.nbytes + MOMENTUM.nbytes)
     assert len(fetched) <= (12 if budget_bytes > ROWS.nbytes else ROWS.nbytes // BLOCK_BYTES + 3)
     expected = np.where((IDS < NUM_ROWS)[:, None], ROWS[np.minimum(IDS, NUM_ROWS - 1)], 0)
