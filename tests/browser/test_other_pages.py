@@ -56,6 +56,10 @@ def test_a_warm_start(embsnap: Callable[..., Any], shown: Callable[..., Page], t
         "[...document.querySelectorAll('#table-0 .meters li')]"
         ".map((each) => each.innerText.split('\\n').map((text) => text.trim()))"
     )
+    overview = page.run(
+        "[...document.querySelectorAll('#overview tr')].map((e) => [...e.cells].map((c) => c.innerText))"
+    )
+    assert overview == [["table", "rows", "dim", "findings"], ["user", "5", "3", "\u2013"]]
     assert bars[:2] == [["carried", "3 · 60.00 %"], ["new", "1 · 20.00 %"]]
 
 

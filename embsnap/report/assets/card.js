@@ -23,6 +23,11 @@ function tablesOf() {
   return assignCoverage([...found.values()]);
 }
 
+/** What tells a table's shape, whichever result has it. */
+function knownOf({ stats, inspected, warmstart }) {
+  return stats || inspected || (warmstart ? at(warmstart) : {});
+}
+
 /** Coverage belongs to the table whose vocabulary it is of. */
 function assignCoverage(tables) {
   report.coverage.forEach((result, i) => {
@@ -50,13 +55,14 @@ function cardOf(table) {
 }
 
 /** Shape, type and place in one line. */
-function facts({ stats, inspected }) {
-  const known = stats || inspected;
-  if (!known) return null;
+function facts(table) {
+  const [known, { stats, inspected }] = [knownOf(table), table];
+  if (known.num_embeddings === undefined) return null;
   const state = inspected && inspected.state.length ? "optimizer state " + inspected.state.map((each) => each.name).join(", ") : null;
   const skipped = stats ? null : ((report.stats || { skipped: [] }).skipped.find((each) => each.name === known.name) || {}).reason;
   return el("p", { class: "facts" }, [
-    number(known.num_embeddings) + " rows \u00d7 " + known.embedding_dim, known.dtype, bytes(known.num_bytes), known.sharding, state,
+    number(known.num_embeddings) + " rows \u00d7 " + known.embedding_dim, known.dtype,
+    stats || inspected ? bytes(known.num_bytes) : null, known.sharding, state,
     stats && stats.sample_rows ? "statistics of a sample of " + number(stats.sample_rows) + " rows" : null,
     skipped ? "no statistics: " + skipped : null,
   ].filter(Boolean).map((text) => el("span", {}, text)));

@@ -60,13 +60,15 @@ function tableList(tables) {
     cell: (table) => (table.path && at([...table.path, ...path]) !== undefined ? shown([...table.path, ...path], format) : NOTHING),
     sort: (table) => (table.path ? num(at([...table.path, ...path])) : NaN),
   });
-  const known = (table) => table.stats || table.inspected || {};
+  const hasSizes = tables.some((table) => table.stats || table.inspected);
   const cosine = (table) => (table.diff ? [...table.diff, "drift", "cosine", "percentiles", "p5"] : null);
   const columns = [
     { label: "table", cell: (table) => el("a", { href: "#" + table.id }, name(table.name)), sort: (table) => visible(table.name) },
-    { label: "rows", numeric: true, cell: (table) => number(known(table).num_embeddings), sort: (table) => num(known(table).num_embeddings) },
-    { label: "dim", numeric: true, cell: (table) => number(known(table).embedding_dim), sort: (table) => num(known(table).embedding_dim) },
-    { label: "size", numeric: true, cell: (table) => bytes(known(table).num_bytes), sort: (table) => num(known(table).num_bytes) },
+    { label: "rows", numeric: true, cell: (table) => number(knownOf(table).num_embeddings), sort: (table) => num(knownOf(table).num_embeddings) },
+    { label: "dim", numeric: true, cell: (table) => number(knownOf(table).embedding_dim), sort: (table) => num(knownOf(table).embedding_dim) },
+    ...(hasSizes ? [{
+      label: "size", numeric: true, cell: (table) => bytes(knownOf(table).num_bytes), sort: (table) => num(knownOf(table).num_bytes),
+    }] : []),
     ...(report.stats ? [
       value("mean norm", ["rows", "norms", "mean"]), value("dead", ["rows", "num_dead"]), value("exploded", ["rows", "num_exploded"]),
       value("non-finite", ["rows", "num_non_finite"]), value("effective rank", ["rows", "spectrum", "effective_rank"]),
