@@ -15,13 +15,13 @@ from pathlib import Path
 
 from embsnap.formats.torchsnapshot import layout
 from tests.torture.children import Ran, in_child, run_command
-from tests.torture.moments import Moment, count_calls, die_at
+from tests.torture.moments import Moment, count_calls, signal_at
 from tests.torture.tally import LossError, Tally
 from tests.torture.world import OPERATIONS, Operation, digest, make_world, run, warm_up
 
-__all__ = ["kill_writers"]
+__all__ = ["NUM_ROWS", "counted", "kill_writers", "random_moment", "run_to", "small_objects"]
 
-_NUM_ROWS = 40_000
+NUM_ROWS = 40_000
 """Of each table: 2.5 MB."""
 _OBJECT_BYTES = 64 << 10
 """So that an operation writes some forty objects for each."""
@@ -36,15 +36,16 @@ def kill_writers(directory: Path, share: float, seed: int) -> list[Tally]:
     world = directory / "kills"
     world.mkdir()
     num_trials = max(1, round(60 * share))
-    with _small_objects():
-        make_world(world, _NUM_ROWS)
+    with small_objects():
+        make_world(world, NUM_ROWS)
         contents = warm_up(world)
         killed = [_kill(name, world, num_trials, seed, contents[name]) for name in OPERATIONS]
         return [*killed, _kill_and_resume(world, max(_LEAST_RESUMED, num_trials), seed)]
 
 
 @contextmanager
-def _small_objects() -> Iterator[None]:
+def small_objects() -> Iterator[None]:
+    """Many objects where there would be one or two."""
     known = layout.PIECE_BYTES, layout.OBJECT_BYTES
     layout.PIECE_BYTES = layout.OBJECT_BYTES = _OBJECT_BYTES
     try:
@@ -55,9 +56,9 @@ def _small_objects() -> Iterator[None]:
 
 def _kill(name: str, world: Path, num_trials: int, seed: int, expected: str) -> Tally:
     tally, before, operation = Tally(f"kill -9 while {name} writes"), digest(world), OPERATIONS[name]
-    num_calls, window_s = in_child(lambda: _counted(operation, world))
+    num_calls, window_s = in_child(lambda: counted(operation, world))
     for number in range(num_trials):
-        moment = _moment(random.Random(f"{seed} {name} {number}"), num_calls, window_s)
+        moment = random_moment(random.Random(f"{seed} {name} {number}"), num_calls, window_s)
         out = world.parent / "killed" / f"{name}-{number}" / "out"
         out.parent.mkdir(parents=True)
         try:
@@ -70,7 +71,7 @@ def _kill(name: str, world: Path, num_trials: int, seed: int, expected: str) -> 
     return tally
 
 
-def _counted(operation: Operation, world: Path) -> tuple[int, float]:
+def counted(operation: Operation, world: Path) -> tuple[int, float]:
     """Calls that change files from the first at the destination on, and seconds between the first and the last."""
     out = world.parent / "counted"
     calls = count_calls(str(out))
@@ -80,15 +81,16 @@ def _counted(operation: Operation, world: Path) -> tuple[int, float]:
     return found
 
 
-def _moment(draw: random.Random, num_calls: int, window_s: float) -> Moment:
+def random_moment(draw: random.Random, num_calls: int, window_s: float) -> Moment:
+    """Before one of the calls, or in the time that two of them take from it on."""
     return Moment(draw.randint(1, num_calls), draw.choice((0.0, draw.uniform(0, 2 * window_s / num_calls))))
 
 
-def _run_to(moment: Moment, operation: Operation, world: Path, out: Path) -> Ran | None:
-    """Run it in a child that dies then; None if it did."""
+def run_to(moment: Moment, operation: Operation, world: Path, out: Path) -> Ran | None:
+    """Run it in a child that gets the signal then; None if it was killed."""
 
     def work() -> Ran:
-        die_at(str(out), moment)
+        signal_at(str(out), moment)
         return run(operation, str(world), str(out))
 
     ran: Ran | None = in_child(work)
@@ -96,7 +98,7 @@ def _run_to(moment: Moment, operation: Operation, world: Path, out: Path) -> Ran
 
 
 def _trial(operation: Operation, world: Path, out: Path, moment: Moment, expected: str) -> str:
-    was_killed = _run_to(moment, operation, world, out) is None
+    was_killed = run_to(moment, operation, world, out) is None
     found = in_child(lambda: operation.content(str(out)))
     if found not in (None, expected):
         raise LossError("what is at the destination is neither nothing nor the whole")
@@ -115,13 +117,13 @@ def _kill_and_resume(world: Path, num_trials: int, seed: int) -> Tally:
     out = world.parent / "resumed" / "out"
     in_child(lambda: run(_RESUMED, str(world), str(out)))
     expected = _files(out)
-    num_calls, window_s = in_child(lambda: _counted(_RESUMED, world))
+    num_calls, window_s = in_child(lambda: counted(_RESUMED, world))
     for number in range(num_trials):
         shutil.rmtree(out.parent)
         out.parent.mkdir()
         draw = random.Random(f"{seed} resume {number}")
         # Each goes on where the last was killed, and is to be killed before the end too.
-        moments = [_moment(draw, num_calls // 3, window_s / 3) for _ in range(draw.randint(1, _MOST_KILLS))]
+        moments = [random_moment(draw, num_calls // 3, window_s / 3) for _ in range(draw.randint(1, _MOST_KILLS))]
         try:
             tally.outcomes[_resumed(world, out, moments, expected)] += 1
         except Exception as error:
@@ -132,7 +134,7 @@ def _kill_and_resume(world: Path, num_trials: int, seed: int) -> Tally:
 def _resumed(world: Path, out: Path, moments: list[Moment], expected: dict[str, bytes]) -> str:
     """Kill a migration at one moment after the other, let it go on each time, and in the end to its end."""
     for moment in moments:
-        ran = _run_to(moment, _RESUMED, world, out)
+        ran = run_to(moment, _RESUMED, world, out)
         if ran is not None and ran.exit_code != 0 and not _is_committed(out):
             raise LossError(f"it ends with {ran.exit_code} before it was killed: {ran.stderr}")
         if _is_committed(out):

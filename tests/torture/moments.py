@@ -1,4 +1,4 @@
-"""Dying by SIGKILL at a chosen one of the calls by which a process changes files, or soon after it."""
+"""Getting a signal at a chosen one of the calls by which a process changes files, or soon after it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Moment", "count_calls", "die_at"]
+__all__ = ["Moment", "count_calls", "signal_at"]
 
 _CALLS = ("open", "mkdir", "write", "posix_fadvise", "fsync", "link", "close", "unlink", "rmdir")
 """Of the module `os`: all that the local store changes files by."""
@@ -18,10 +18,11 @@ _CALLS = ("open", "mkdir", "write", "posix_fadvise", "fsync", "link", "close", "
 
 @dataclass(frozen=True)
 class Moment:
-    """When to die: before the call of this number once something is at the destination, or so long after it began."""
+    """When it comes: before the call of this number once something is at the destination, or so long after it began."""
 
     call: int
     delay_s: float
+    number: int = signal.SIGKILL
 
 
 @dataclass
@@ -50,7 +51,7 @@ class _Calls:
             self.count += 1
             is_time = self.moment is not None and self.count == self.moment.call
         if is_time and self.moment is not None:
-            _die(self.moment.delay_s)
+            _send(self.moment)
 
 
 def count_calls(directory: str) -> _Calls:
@@ -58,8 +59,8 @@ def count_calls(directory: str) -> _Calls:
     return _watch(_Calls(directory, None))
 
 
-def die_at(directory: str, moment: Moment) -> None:
-    """Let this process die at a moment of its work on a directory."""
+def signal_at(directory: str, moment: Moment) -> None:
+    """Send this process a signal at a moment of its work on a directory."""
     _watch(_Calls(directory, moment))
 
 
@@ -69,8 +70,9 @@ def _watch(calls: _Calls) -> _Calls:
     return calls
 
 
-def _die(delay_s: float) -> None:
-    """As if by `kill -9`, now or by a thread of its own while the others go on."""
-    if not delay_s:
-        os.kill(os.getpid(), signal.SIGKILL)
-    threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
+def _send(moment: Moment) -> None:
+    """As if by `kill`, now or by a thread of its own while the others go on."""
+    if moment.delay_s:
+        threading.Timer(moment.delay_s, os.kill, (os.getpid(), moment.number)).start()
+    else:
+        os.kill(os.getpid(), moment.number)

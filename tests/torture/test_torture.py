@@ -15,7 +15,9 @@ from tests.torture.tally import Tally, table
 SCRIPT = Path(__file__).parents[2] / "scripts" / "torture"
 
 
-@pytest.mark.parametrize("part", ["kills", "stores", "connections", "lies", "corruptions", "races", "fuzz"])
+@pytest.mark.parametrize(
+    "part", ["kills", "interruptions", "stores", "connections", "lies", "corruptions", "races", "fuzz"]
+)
 def test_a_hundredth_of_it(part: str, tmp_path: Path) -> None:
     out = tmp_path / "table.md"
     command = [sys.executable, SCRIPT, "--share", "0.01", "--seed", "7", "--only", part, "--out", out]
