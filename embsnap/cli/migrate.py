@@ -104,9 +104,11 @@ def _run(
     progress: Any,
     **options: Any,
 ) -> MigrationResult:
+    from embsnap.ops.destination import check_free
     from embsnap.ops.migrate.documents import read_plan
     from embsnap.ops.migrate.plan import MigrationOptions
 
+    check_free(out, storage_options)
     settings = MigrationOptions(storage_options=storage_options, **options)
     planned = read_plan(plan, source, settings, at=at, environ=config_environ()).plan(progress=progress)
     if dry_run or out is None:

@@ -32,6 +32,7 @@ from embsnap.config.policies import Mode, Placement
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.model.progress import Progress
 from embsnap.ops.config import read_large_embeddings
+from embsnap.ops.destination import check_free
 from embsnap.ops.warmstart.paths import DEFAULT_PREFIX
 from embsnap.ops.warmstart.plan import WarmstartOptions, WarmstartPlan, plan_warmstart, write_warmstart
 from embsnap.ops.warmstart.result import WarmstartResult
@@ -132,16 +133,17 @@ class Run:
 
     def _result(self, options: WarmstartOptions, progress: Progress) -> WarmstartResult:
         require_out(self.out, dry_run=self.dry_run)
+        check_free(self.out, self.storage_options)
         if self.dry_run or self.out is None:
             return self._plan(options, progress)[1].result()
         if _num_ranks() > 1 or (self.placement is not Placement.DEVICE and not self.no_model):
             return self._write_together(self.out, options, progress)
-        config, plan = self._plan(options, progress)
         if self.no_model:
-            return write_warmstart(plan, self.out, progress=progress)
+            return write_warmstart(self._plan(options, progress)[1], self.out, progress=progress)
         with _live_packages():
             from embsnap.live.warm_start import build_and_write
         hush_torch()
+        config, plan = self._plan(options, progress)
         return build_and_write(config, plan, self.out, device=self.device, mode=Mode(self.mode), progress=progress)
 
     def _plan(self, options: WarmstartOptions, progress: Progress) -> tuple[LargeEmbeddingsConfig, WarmstartPlan]:

@@ -56,8 +56,8 @@ def test_a_plan_is_planned_applied_shown_and_done_again(embsnap, source: str, tm
     embsnap("migrate", written(tmp_path / "again.yaml", again.stdout), source, "--out", tmp_path / "again")
     first, second = ((tmp_path / name / ".snapshot_metadata").read_text() for name in ("out", "again"))
     assert first == second
-    taken = embsnap("migrate", plan, source, "--out", out)
-    assert taken.exit_code == 7
+    for more in ((), ("--dry-run",)):
+        assert embsnap("migrate", plan, source, "--out", out, *more).exit_code == 7
 
 
 def test_the_chain_of_a_migration_of_a_migration(embsnap, source: str, tmp_path: Path) -> None:

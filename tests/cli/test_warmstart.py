@@ -136,8 +136,9 @@ def test_exit_codes_of_configs(embsnap, config, tmp_path, old, new, exit_code) -
 def test_a_taken_destination(embsnap, config, tmp_path) -> None:
     assert embsnap("warmstart", config, "--out", tmp_path / "out", "--no-model").exit_code == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
-    run = embsnap("warmstart", config, "--out", tmp_path / "out", "--no-model")
-    assert run.exit_code == 7
+    config.write_text(config.read_text().replace("old.parquet", "older.parquet"))
+    for flags in ((), ("--no-model",), ("--dry-run",)):  # it is seen before the missing vocabulary
+        assert embsnap("warmstart", config, "--out", tmp_path / "out", *flags).exit_code == 7
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
 
 
