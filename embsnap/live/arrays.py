@@ -19,12 +19,18 @@ from embsnap.formats.torchsnapshot.sweeping import Put
 from embsnap.kernels.gather import gather_rows
 from embsnap.model.dtypes import DTYPES
 
-__all__ = ["TensorRows", "as_array", "is_in_memory", "numpy_dtype_of", "put_into"]
+__all__ = ["TensorRows", "as_array", "is_in_memory", "numpy_dtype_of", "put_into", "torch_dtype_of"]
 
 
 def numpy_dtype_of(tensor: torch.Tensor) -> np.dtype[Any]:
     """The numpy dtype of the same bytes; bfloat16 is `ml_dtypes.bfloat16`."""
     return to_numpy(DTYPES[str(tensor.dtype).removeprefix("torch.")])
+
+
+def torch_dtype_of(dtype: np.dtype[Any]) -> torch.dtype:
+    """The torch dtype of the same bytes."""
+    found: torch.dtype = getattr(torch, dtype.name)
+    return found
 
 
 def as_array(tensor: torch.Tensor) -> NDArray[Any]:

@@ -40,6 +40,7 @@ class DeviceCopies:
         """
         self._device, self._buffer_bytes = device, buffer_bytes
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._overflows: list[Tensor] = []
         self._free: SimpleQueue[tuple[Tensor, torch.cuda.Event | None]] = SimpleQueue()
         for _ in range(num_buffers):
             buffer = torch.empty(buffer_bytes, dtype=torch.uint8, pin_memory=self._stream is not None)
@@ -71,17 +72,26 @@ class DeviceCopies:
             self._free.put((buffer, None if self._stream is None else self._stream.record_event()))
 
     def put(self, block_ND: Tensor, targets: Sequence[tuple[Tensor, range]]) -> None:
-        """Begin to copy columns of a block into tensors of the device.
+        """Begin to copy columns of a block into tensors of the device, and to cast them to their dtype there.
 
         Args:
             block_ND: From `block`.
             targets: Each `[N, d]`, with the columns of the block that it takes.
         """
         with self._on_stream():
-            if len(targets) > 1 or len(targets[0][1]) < block_ND.shape[1]:
+            is_cast = targets[0][0].dtype != block_ND.dtype
+            if is_cast or len(targets) > 1 or len(targets[0][1]) < block_ND.shape[1]:
                 block_ND = block_ND.to(self._device, non_blocking=True)
             for target_Nd, columns in targets:
-                target_Nd.copy_(block_ND[:, columns.start : columns.stop], non_blocking=True)
+                some_Nd = block_ND[:, columns.start : columns.stop]
+                target_Nd.copy_(some_Nd, non_blocking=True)
+                if is_cast:
+                    self._overflows.append((target_Nd.isinf() & some_Nd.isfinite()).any())
+
+    def overflowed(self) -> bool:
+        """Whether a value was finite before its cast and is not now; of what was handed to `put` so far."""
+        with self._on_stream():
+            return bool(self._overflows) and bool(torch.stack(self._overflows).any())
 
     def scatter(self, table_VD: Tensor, places_N: NDArray[np.int64], rows_Nd: NDArray[Any], column: int) -> None:
         """Begin to put rows into their places of a tensor of the device, into the columns from `column` on."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from embsnap.formats.torchsnapshot.sweeping import Put
 from embsnap.kernels.threads import run
-from embsnap.live.arrays import as_array, is_in_memory, put_into
+from embsnap.live.arrays import as_array, is_in_memory, put_into, torch_dtype_of
 from embsnap.live.device_copies import DeviceCopies
 from embsnap.model.progress import Progress
 from embsnap.model.rows import RowSource
@@ -70,7 +70,16 @@ def bands(parts: Iterable[RowsPart]) -> tuple[Band, ...]:
     return tuple(Band(*rows, tuple(found)) for rows, found in sorted(by_rows.items()))
 
 
-def fill_band(band: Band, source: RowSource, *, threads: int, block_bytes: int, task: str, progress: Progress) -> None:
+def fill_band(
+    band: Band,
+    source: RowSource,
+    *,
+    threads: int,
+    block_bytes: int,
+    task: str,
+    progress: Progress,
+    before_cast: RowSource | None = None,
+) -> None:
     """Read the band's rows, block by block, and put their columns into its parts.
 
     One part in the memory of the CPU that takes all columns is read into directly; all else passes through host
@@ -83,8 +92,13 @@ def fill_band(band: Band, source: RowSource, *, threads: int, block_bytes: int, 
         block_bytes: Size of a block.
         task: Name for `progress`, which was told of its start.
         progress: Is told of bytes.
+        before_cast: The same rows in another dtype, for a device to cast; what does not fit is for `source` to say.
+
+    Raises:
+        IncompatibleError: `cast-overflow`.
     """
-    row_bytes = max(1, source.dim * source.dtype.itemsize)
+    rows = source if before_cast is None else before_cast
+    row_bytes = max(1, source.dim * max(source.dtype.itemsize, rows.dtype.itemsize))
     step = max(1, block_bytes // row_bytes)
     blocks = [(start, min(start + step, band.end)) for start in range(band.start, band.end, step)]
     tensor = band.parts[0].tensor
@@ -95,10 +109,13 @@ def fill_band(band: Band, source: RowSource, *, threads: int, block_bytes: int, 
             if view is not None:
                 source.read(start, end, view[start - band.start : end - band.start])
             elif copies is not None:
-                _fill_through_host(copies, band, source, start, end)
+                _fill_through_host(copies, band, rows, start, end)
             progress.advance(task, (end - start) * (band.num_bytes // (band.end - band.start)))
 
         run([partial(fill, *block) for block in blocks], threads)
+        if copies is not None and copies.overflowed():
+            for start, end in blocks:
+                source.read(start, end, np.empty((end - start, source.dim), source.dtype))
 
 
 def _copies(tensor: Tensor, threads: int, buffer_bytes: int) -> DeviceCopies:
@@ -106,7 +123,7 @@ def _copies(tensor: Tensor, threads: int, buffer_bytes: int) -> DeviceCopies:
 
 
 def _fill_through_host(copies: DeviceCopies, band: Band, source: RowSource, start: int, end: int) -> None:
-    with copies.block(end - start, source.dim, band.parts[0].tensor.dtype) as block_ND:
+    with copies.block(end - start, source.dim, torch_dtype_of(source.dtype)) as block_ND:
         source.read(start, end, as_array(block_ND))
         rows = slice(start - band.start, end - band.start)
         copies.put(block_ND, [(part.tensor.detach()[rows], part.columns) for part in band.parts])

@@ -28,6 +28,9 @@ from embsnap.ops.warmstart.tap import Tap
 
 __all__ = ["Filled", "Target", "fill_targets", "find_targets"]
 
+_CAST_ALIKE = ("float32", "float16", "bfloat16")
+"""Rounded once, to nearest or even, on either."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Filled:
@@ -97,9 +100,22 @@ def _fill_table(target: Target, plan: WarmstartPlan, block_bytes: int, progress:
         if tap.is_swept and (band.spans(tap.dim) or not tap.with_norms):
             _sweep_band(band, tap, plan.options.threads, block_bytes, task, progress)
         else:
-            threads = plan.threads_to(None)
-            fill_band(band, tap, threads=threads, block_bytes=block_bytes, task=task, progress=progress)
+            fill_band(
+                band,
+                tap,
+                threads=plan.threads_to(None),
+                block_bytes=block_bytes,
+                task=task,
+                progress=progress,
+                before_cast=_cast_on_device(band, tap),
+            )
     progress.finish(task)
+
+
+def _cast_on_device(band: Band, tap: Tap) -> RowSource | None:
+    """The rows as they are stored, where the GPU that the band lies on can cast them as the CPU would."""
+    rows = tap.before_cast if band.parts[0].tensor.device.type == "cuda" else None
+    return rows if rows is not None and rows.dtype.name in _CAST_ALIKE else None
 
 
 def _sweep_band(band: Band, tap: Tap, threads: int, block_bytes: int, task: str, progress: Progress) -> None:

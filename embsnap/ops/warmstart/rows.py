@@ -61,6 +61,11 @@ class WarmRows:
         with nullcontext() if self.fetching is None else self.fetching.reading(end - start):
             self._fill(start, end, out_ND)
 
+    @property
+    def before_cast(self) -> ArrayReader | None:
+        """The old rows, where all that happens to them is that they are cast to `dtype`, each in its place."""
+        return self.old if self.row_V is None and self.old is not None and self.old.dtype != self.dtype else None
+
     def wanted(self, start: int, end: int) -> list[NDArray[np.int64]]:
         """The old rows that the new rows `[start, end)` are made of, where they follow a row map; negative: none."""
         if self.row_V is None:

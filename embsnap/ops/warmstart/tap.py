@@ -6,6 +6,8 @@ Shape suffixes: N rows in hand, D embedding_dim.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -57,6 +59,15 @@ class Tap:
         self._note(monotonic())
 
     @property
+    def before_cast(self) -> RowSource | None:
+        """What a device may read and cast by itself: the source's `before_cast`, where no norms are asked for.
+
+        What is read of it counts in `seconds`. A cast that overflows is for `read` to find.
+        """
+        old = None if self._with_norms else self._source.before_cast
+        return None if old is None else _Timed(old, self._note)
+
+    @property
     def with_norms(self) -> bool:
         """Whether norms are asked for."""
         return self._with_norms
@@ -93,3 +104,28 @@ class Tap:
         if not self._with_norms or not self.num_rows:
             return None
         return sum(self._sums[start] for start in sorted(self._sums)) / self.num_rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Timed:
+    """A row source that tells when it was read."""
+
+    source: RowSource
+    note: Callable[[float], None]
+
+    @property
+    def num_rows(self) -> int:
+        return self.source.num_rows
+
+    @property
+    def dim(self) -> int:
+        return self.source.dim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.source.dtype
+
+    def read(self, start: int, end: int, out_ND: NDArray[Any]) -> None:
+        self.note(monotonic())
+        self.source.read(start, end, out_ND)
+        self.note(monotonic())

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from embsnap.errors import ErrorKind, IncompatibleError
+from embsnap.live.arrays import as_array
 from embsnap.live.device_copies import DeviceCopies
 from embsnap.live.filling import Band, RowsPart, fill_band, putting_into
 from embsnap.model.progress import SILENT
@@ -68,6 +71,35 @@ def test_rows_in_any_order(rows, device, block_bytes) -> None:
         put(order[:700], np.ascontiguousarray(rows[order[:700], 2:]), 2)
         put(order[700:], rows[order[700:]], 0)
     np.testing.assert_array_equal(target.cpu().numpy(), rows)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("stored", "dtype"), [("float32", "float16"), ("float32", "bfloat16"), ("float16", "float32")])
+def test_rows_are_cast_where_they_arrive(device, stored, dtype) -> None:
+    rows = np.random.default_rng(0).standard_normal((1000, 6)).astype(stored)
+    rows[3, 1] = np.inf
+    narrow = rows.astype(getattr(ml_dtypes, dtype, dtype))
+    target = strided(1000, 6, device).to(getattr(torch, dtype))[:, :]
+    band = Band(0, 1000, (RowsPart(0, 0, target[:, :2]), RowsPart(0, 2, target[:, 2:])))
+    fill_band(band, ArrayRows(narrow), block_bytes=1 << 10, **TOLD, before_cast=ArrayRows(rows))
+    np.testing.assert_array_equal(as_array(target.cpu()).astype(np.float64), narrow.astype(np.float64))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_cast_that_overflows_is_told_by_the_rows(rows, device) -> None:
+    class Telling(ArrayRows):
+        def read(self, start: int, end: int, out_ND: NDArray[Any]) -> None:
+            raise IncompatibleError(ErrorKind.CAST_OVERFLOW, f"in {start}:{end}")
+
+    rows[700, 5] = 1e30
+    band = Band(0, 1000, (RowsPart(0, 0, strided(1000, 6, device).half()[:, :3]),))
+    fill_band(band, Telling(np.zeros(rows.shape, np.float16)), block_bytes=1 << 10, **TOLD, before_cast=ArrayRows(rows))
+    band = Band(0, 1000, (RowsPart(0, 3, strided(1000, 6, device).half()[:, 3:]),))
+    with pytest.raises(IncompatibleError) as caught:
+        fill_band(
+            band, Telling(np.zeros(rows.shape, np.float16)), block_bytes=1 << 10, **TOLD, before_cast=ArrayRows(rows)
+        )
+    assert caught.value.kind is ErrorKind.CAST_OVERFLOW
 
 
 def test_a_buffer_whose_block_failed_is_free_again() -> None:
