@@ -80,5 +80,6 @@ def _download(
     except TimeoutError as error:
         raise TransientError(f"nothing arrived for {silence_s:g} s") from error
     except (HTTPException, OSError, StoppedError) as error:
-        raise TransientError(f"the connection failed: {error or type(error).__name__}") from error
+        problem = f"the connection to {account.origin.url} failed: {error or type(error).__name__}"
+        raise TransientError(problem) from error
     return statuses[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from embsnap.storage.base import RangeRead
 from embsnap.storage.ranges import Part, PartFiller, plan_parts
+from embsnap.storage.retries import TransientError
 
 MIB = 1 << 20
 
@@ -51,16 +54,17 @@ def test_a_part_begins_and_ends_with_a_piece() -> None:
 _PLACES = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 60)), max_size=12)
 
 
+@pytest.mark.parametrize("how", ["in chunks", "in place"])
 @given(places=_PLACES, part_bytes=st.integers(1, 90), cuts=st.lists(st.integers(1, 40), min_size=1))
 def test_every_byte_arrives_once_and_less_than_twice_as_many(
-    places: list[tuple[int, int]], part_bytes: int, cuts: list[int]
+    how: str, places: list[tuple[int, int]], part_bytes: int, cuts: list[int]
 ) -> None:
     data = bytes(index % 251 for index in range(400))
     requests = _requests(places)
     parts = plan_parts(requests, part_bytes)
     for part in parts:
         assert 0 < part.end - part.start <= part_bytes
-        _fill(part, data, cuts)
+        (_fill if how == "in chunks" else _receive)(part, data, cuts)
     assert [bytes(request.buffer) for request in requests] == [data[start : start + size] for start, size in places]
     assert all(first.end <= second.start for first, second in pairwise(parts))
     asked = len({byte for start, size in places for byte in range(start, start + size)})
@@ -74,3 +78,42 @@ def _fill(part: Part, data: bytes, cuts: list[int]) -> None:
         size = cuts[filler.position % len(cuts)]
         filler.feed(data[filler.position : min(filler.position + size, part.end)])
     assert filler.position == part.end
+
+
+def _receive(part: Part, data: bytes, cuts: list[int]) -> None:
+    """Put what arrives where the filler wants it, some of what there is room for at a time."""
+    filler = PartFiller(part)
+    with patch.multiple("embsnap.storage.ranges", _LEAST_ROOM_BYTES=4, _MOST_ROOM_BYTES=25):
+        while room := filler.room():
+            assert len(room) <= 25
+            size = min(len(room), cuts[filler.position % len(cuts)])
+            room[:size] = data[filler.position : filler.position + size]
+            filler.filled(room, size)
+    assert filler.position == part.end
+
+
+def test_a_long_buffer_is_filled_in_place_and_short_ones_are_not() -> None:
+    data = random.Random(0).randbytes(300_000)
+    requests = _requests([(10, 100_000), (100_020, 100), (100_130, 90), (100_200, 150_000)])
+    (part,) = plan_parts(requests)
+    filler, rooms = PartFiller(part), []
+    while room := filler.room():
+        rooms.append(
+            (filler.position, next((i for i, each in enumerate(requests) if room.obj is each.buffer.obj), None))
+        )
+        size = min(len(room), 40_000)
+        room[:size] = data[filler.position : filler.position + size]
+        filler.filled(room, size)
+    assert [bytes(request.buffer) for request in requests] == [
+        data[request.start : request.start + len(request.buffer)] for request in requests
+    ]
+    assert rooms[:2] == [(10, 0), (40_010, 0)]
+    assert {index for _, index in rooms} == {0, 3, None}
+
+
+def test_more_bytes_than_asked_for_are_an_error() -> None:
+    (part,) = plan_parts(_requests([(5, 10)]))
+    filler = PartFiller(part)
+    filler.feed(bytes(8))
+    with pytest.raises(TransientError, match="more bytes arrived than the 10 of the range"):
+        filler.feed(bytes(3))
