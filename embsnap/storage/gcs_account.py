@@ -19,7 +19,7 @@ if os.environ.get(_EMULATOR):
     # gcsfs would ask the emulator about each bucket by gRPC, which none answers, and wait for a minute each time
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
-from gcsfs.core import GCSFileSystem  # noqa: E402
+from gcsfs import core as gcsfs  # noqa: E402
 
 __all__ = ["GcsAccount", "GcsAccounts"]
 
@@ -36,7 +36,7 @@ class GcsAccount:
         who: Who asks, for messages; empty for nobody.
     """
 
-    def __init__(self, filesystem: GCSFileSystem) -> None:
+    def __init__(self, filesystem: gcsfs.GCSFileSystem) -> None:
         self.filesystem = filesystem
         self.base = str(filesystem._location).rstrip("/")
         credentials = filesystem.credentials.credentials
@@ -73,9 +73,7 @@ class GcsAccount:
         """What shows a certificate of the account's own, where it has one; None for the usual."""
         if not (getattr(self.filesystem, "_use_client_cert", False) and self.base.startswith("https:")):
             return None
-        from gcsfs.core import _client_cert_ssl_context
-
-        context: ssl.SSLContext = _client_cert_ssl_context()
+        context: ssl.SSLContext = gcsfs._client_cert_ssl_context()
         return context
 
 
@@ -88,7 +86,7 @@ class GcsAccounts:
         Raises:
             UsageError: `bad-option`: gcsfs has no such setting.
         """
-        self._settings = client_settings(options, GCSFileSystem)
+        self._settings = client_settings(options, gcsfs.GCSFileSystem)
         self._account: GcsAccount | None = None
         self._pid = -1
 
@@ -100,7 +98,7 @@ class GcsAccounts:
             TransientError: Whoever issues them does not answer.
         """
         if self._account is None or self._pid != os.getpid():
-            filesystem = await _authenticating(partial(GCSFileSystem, **self._with_endpoint()))
+            filesystem = await _authenticating(partial(gcsfs.GCSFileSystem, **self._with_endpoint()))
             self._account, self._pid = GcsAccount(filesystem), os.getpid()
         return self._account
 
