@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,9 +90,17 @@ def random_moment(draw: random.Random, num_calls: int, window_s: float) -> Momen
 def run_to(moment: Moment, operation: Operation, world: Path, out: Path) -> Ran | None:
     """Run it in a child that gets the signal then; None if it was killed."""
 
-    def work() -> Ran:
+    def work() -> Ran | None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what a command that has ended puts back
         signal_at(str(out), moment)
-        return run(operation, str(world), str(out))
+        ran: Ran | None = None
+        try:
+            ran = run(operation, str(world), str(out))
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        except KeyboardInterrupt:
+            if ran is None:
+                raise
+        return ran
 
     ran: Ran | None = in_child(work)
     return ran
