@@ -1,19 +1,20 @@
 """A table four times as large as the memory it may be migrated in, against `cp` of (read + written) / 2 bytes.
 
-    python scripts/bench/migrate_large.py [--limit-mb 512] [--dim 256] [--rounds 3] [--dir DIR] [--cgroup DIR]
+    python scripts/bench/migrate_large.py [--limit-mb 512] [--dim 256] [--rounds 3] [--dir DIR]
+        [--cgroup DIR | --rlimit]
 
-One fp32 table is moved to a random permutation of its vocabulary. With `--cgroup`, a directory of a memory controller
-that you may write to, each process runs in a group of its own below it, which bounds its page cache too. Without it
-RLIMIT_DATA bounds what it allocates, and the pages of all files that it has open, the source and temporary ones, are
-dropped as often as 1.5 GB/s fill the limit, so that about as much stays in the page cache as would in a group. `cp` is
-treated in the same way. Goal: at most 3 x `cp`,
-and memory within the budget, a quarter of the limit, and what is said of it below.
+One fp32 table is moved to a random permutation of its vocabulary. Where a memory cgroup can be made, of version 1 or 2,
+each process runs in one of its own, which bounds its page cache too. Elsewhere, and with `--rlimit`, RLIMIT_DATA bounds
+what it allocates, and the pages of all files that it has open, the source and temporary ones, are dropped as often as
+1.5 GB/s fill the limit, so that about as much stays in the page cache as would in a group. `cp` is treated in the same
+way. Goal: at most 3 x `cp`, and memory within the budget, a quarter of the limit, and what is said of it below.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -40,6 +41,8 @@ from embsnap.storage.uri import open_store
 _PROGRAM_MB = 256
 """The interpreter and the libraries."""
 _FILL_BYTES_PER_S = 1.5e9
+_LIMIT_FILES = ("memory.max", "memory.limit_in_bytes")
+"""Of version 2 and 1."""
 _ROW_BYTES = 40
 """For ids and row maps, of each row of either vocabulary."""
 
@@ -66,6 +69,17 @@ def prepare(root: Path, num_rows: int, dim: int) -> Path:
     return plan
 
 
+def find_controller() -> Path | None:
+    """A directory in which groups with a bound on their memory can be made; None where there is none."""
+    for parent in (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")):
+        with contextlib.suppress(OSError):
+            if (parent / "cgroup.subtree_control").exists():
+                (parent / "cgroup.subtree_control").write_text("+memory")
+            with bounded(1 << 30, parent):
+                return parent
+    return None
+
+
 @contextlib.contextmanager
 def bounded(limit_bytes: int, cgroup: Path | None) -> Iterator[Callable[[], None]]:
     """What a new process has to call to be bounded."""
@@ -75,11 +89,27 @@ def bounded(limit_bytes: int, cgroup: Path | None) -> Iterator[Callable[[], None
     group = cgroup / f"embsnap-bench-{os.getpid()}"
     group.mkdir()
     try:
-        limit = next(group / name for name in ("memory.max", "memory.limit_in_bytes") if (group / name).exists())
-        limit.write_text(str(limit_bytes))
+        names = [name for name in _LIMIT_FILES if (group / name).exists()]
+        if not names:
+            raise FileNotFoundError(f"{cgroup} is no memory controller")
+        (group / names[0]).write_text(str(limit_bytes))
         yield partial(_join, group)
     finally:
-        group.rmdir()
+        _remove(group)
+
+
+def _remove(group: Path) -> None:
+    """A group is busy for a moment after its last process has ended."""
+    for _ in range(100):
+        try:
+            group.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+    group.rmdir()
 
 
 def _join(group: Path) -> None:
@@ -156,11 +186,14 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dir", type=Path, help="where to work (on a disk like the one in question)")
-    parser.add_argument("--cgroup", type=Path, help="directory of a memory controller to make a group in")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--cgroup", type=Path, help="directory of a memory controller to make groups in (default: found)")
+    how.add_argument("--rlimit", action="store_true", help="bound memory without a group")
     args = parser.parse_args()
+    cgroup = None if args.rlimit else args.cgroup or find_controller()
     root = Path(tempfile.mkdtemp(prefix="embsnap-bench-", dir=args.dir))
     try:
-        _bench(root, args.limit_mb << 20, args.dim, args.rounds, args.cgroup)
+        _bench(root, args.limit_mb << 20, args.dim, args.rounds, cgroup)
     finally:
         shutil.rmtree(root)
 
