@@ -43,13 +43,15 @@ class Side(NamedTuple):
     rows_N: NDArray[np.int64]
 
 
-@primitive
 def log_slots(num_ids: int) -> int:
     """Binary logarithm of the size of a table for so many ids: at most half of it is taken."""
     log = 1
     while (1 << log) < 2 * num_ids:
         log += 1
     return log
+
+
+_log_slots = primitive(log_slots)
 
 
 @kernel
@@ -84,7 +86,7 @@ def probe_range(
     """
     old, new, row_V, slots = _unowned_side(old), _unowned_side(new), unowned(row_V), unowned(slots)
     for p in range(first, last):
-        log = log_slots(_num_ids(old, p) + _num_ids(new, p))
+        log = _log_slots(_num_ids(old, p) + _num_ids(new, p))
         slots_S, shift = slots[: 1 << log], np.uint64(64 - bits - log)
         slots_S[:] = _ZERO
         tally[1] += _insert_old(old, p, shift, slots_S, repeats[0, p])

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from embsnap.config.embedding import EmbeddingBagConfig
 from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError
+from embsnap.formats.id_arrays import factorize_ids, take_ids
 from embsnap.kernels.join import join
+from embsnap.kernels.row_marks import rows_among
 from embsnap.model.vocabulary import BytesIds, Ids, Vocabulary
 
-__all__ = ["donor_row", "donor_rows", "needs_occupied_rows"]
+__all__ = ["donor_row", "donor_rows", "needs_occupied_rows", "old_rows_of"]
 
 
 def needs_occupied_rows(table: EmbeddingBagConfig) -> bool:
@@ -76,5 +78,15 @@ def donor_rows(
     """Old row that each of the new rows `new_rows_N` starts from, or -1; None where there is no donor column."""
     if new.donors is None:
         return None
-    donor_V = join(old.ids, old.rows_N, new.donors, new.rows_N, num_rows, threads=threads).row_V
-    return donor_V[new_rows_N]
+    is_new_V = np.zeros(num_rows, np.bool_)
+    is_new_V[new_rows_N] = True
+    index_N = rows_among(new.rows_N, is_new_V, threads=threads)
+    index_N = index_N[np.argsort(new.rows_N[index_N])]
+    return old_rows_of(take_ids(new.donors, index_N), old.ids, old.rows_N, threads)
+
+
+def old_rows_of(asked: Ids, old_ids: Ids, old_rows: NDArray[np.int64], threads: int) -> NDArray[np.int64]:
+    """The old row of each of N ids, of which some may be the same, or -1."""
+    distinct, code_N = factorize_ids(asked)
+    joined = join(old_ids, old_rows, distinct, np.arange(len(distinct)), len(distinct), threads=threads)
+    return joined.row_V[code_N]

@@ -85,14 +85,16 @@ def test_a_donor_that_nobody_knows(days, new_days, make_rows) -> None:
 def test_a_donor_column(tmp_path, days, make_rows) -> None:
     old = make_rows(4, 3)
     days.old(old, [10, 11, 12, 13])
-    table = pa.table({"id": [10, 50, 51, 52], "row": [0, 1, 2, 3], "like": pa.array([13, 12, None, 99], pa.int64())})
-    pq.write_table(table, tmp_path / "new.parquet")
+    like = pa.array([13, 12, 12, None, 99], pa.int64())
+    pq.write_table(
+        pa.table({"id": [10, 50, 53, 51, 52], "row": [0, 2, 1, 3, 4], "like": like}), tmp_path / "new.parquet"
+    )
     days.table = {"vocab": f"{tmp_path}/new.parquet", "initializer": {"donor": {"column": "like"}}}
-    result, _ = days.run(4)
-    rows = days.rows(4)
-    np.testing.assert_array_equal(rows[:2], old[[0, 2]])
-    assert (np.abs(rows[2:]) <= 0.5).all()
-    assert (result.tables[0].counts.carried, result.tables[0].counts.new) == (1, 3)
+    result, _ = days.run(5)
+    rows = days.rows(5)
+    np.testing.assert_array_equal(rows[:3], old[[0, 2, 2]])
+    assert (np.abs(rows[3:]) <= 0.5).all()
+    assert (result.tables[0].counts.carried, result.tables[0].counts.new) == (1, 4)
 
 
 def test_reserved_rows_by_each_policy(new_days, make_rows) -> None:
