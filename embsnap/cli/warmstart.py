@@ -34,6 +34,7 @@ from embsnap.model.progress import Progress
 from embsnap.ops.config import read_large_embeddings
 from embsnap.ops.destination import check_free
 from embsnap.ops.warmstart.paths import DEFAULT_PREFIX
+from embsnap.ops.warmstart.peers import WHOLE, Share, together
 from embsnap.ops.warmstart.plan import WarmstartOptions, WarmstartPlan, plan_warmstart, write_warmstart
 from embsnap.ops.warmstart.result import WarmstartResult
 from embsnap.ops.warmstart.state import OptimizerStateForm
@@ -146,9 +147,14 @@ class Run:
         config, plan = self._plan(options, progress)
         return build_and_write(config, plan, self.out, device=self.device, mode=Mode(self.mode), progress=progress)
 
-    def _plan(self, options: WarmstartOptions, progress: Progress) -> tuple[LargeEmbeddingsConfig, WarmstartPlan]:
-        config = read_large_embeddings(self.config, at=self.at, environ=config_environ(), options=self.storage_options)
-        return config, plan_warmstart(config, options, progress=progress)
+    def _plan(
+        self, options: WarmstartOptions, progress: Progress, share: Share = WHOLE
+    ) -> tuple[LargeEmbeddingsConfig, WarmstartPlan]:
+        config = together(share.peers, self._config)
+        return config, plan_warmstart(config, options, share=share, progress=progress)
+
+    def _config(self) -> LargeEmbeddingsConfig:
+        return read_large_embeddings(self.config, at=self.at, environ=config_environ(), options=self.storage_options)
 
     def _write_together(self, out: str, options: WarmstartOptions, progress: Progress) -> WarmstartResult:
         with _live_packages():
@@ -156,7 +162,7 @@ class Run:
             from embsnap.live.shared_write import write_together
         hush_torch()
         live = None if self.no_model else LiveOptions(self.device, Mode(self.mode), self.placement)
-        return write_together(lambda: self._plan(options, progress), out, live=live, progress=progress)
+        return write_together(lambda share: self._plan(options, progress, share), out, live=live, progress=progress)
 
 
 @contextmanager

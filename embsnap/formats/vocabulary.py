@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.parquet import ParquetObject
 from embsnap.formats.vocabulary_arrays import MemoryLimit
-from embsnap.formats.vocabulary_columns import VocabularyColumns, agree_on_layout
+from embsnap.formats.vocabulary_columns import Layout, VocabularyColumns, agree_on_layout
+from embsnap.formats.vocabulary_defects import Defects
 from embsnap.formats.vocabulary_files import find_parquet
-from embsnap.formats.vocabulary_reading import VocabularyReading
+from embsnap.formats.vocabulary_reading import VocabularyReading, groups_of_part
 from embsnap.kernels.threads import run
+from embsnap.model.findings import Finding
 from embsnap.model.progress import SILENT, Progress
 from embsnap.model.vocabulary import Vocabulary
 from embsnap.storage.uri import is_remote
 
-__all__ = ["VocabularyColumns", "read_vocabulary"]
+__all__ = ["VocabularyColumns", "VocabularyFiles", "open_vocabulary", "read_vocabulary"]
 
 _REQUESTS_IN_FLIGHT = 8
 
@@ -59,23 +62,67 @@ def read_vocabulary(
         SnapshotError: `bad-parquet`: a file is damaged, or no parquet file.
         StorageError: The storage failed.
     """
+    files = open_vocabulary(uri, columns=columns, donor_column=donor_column, options=options, threads=threads)
+    return files.read_all(memory_limit=memory_limit, progress=progress)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VocabularyFiles:
+    """The files of a vocabulary, whose footers were read and fit each other."""
+
+    uri: str
+    objects: Sequence[ParquetObject]
+    layout: Layout
+    findings: tuple[Finding, ...]
+    at_a_time: int
+    """How many columns are decoded at a time."""
+
+    def read_all(self, *, memory_limit: int | None = None, progress: Progress = SILENT) -> Vocabulary:
+        """Read all of it; errors as for `read_vocabulary`."""
+        vocabulary, defects = self.read((0, 1), memory_limit=memory_limit, progress=progress)
+        defects.check(self.uri, [file.uri for file in self.objects])
+        return vocabulary
+
+    def read(
+        self, part: tuple[int, int], *, memory_limit: int | None = None, progress: Progress = SILENT
+    ) -> tuple[Vocabulary, Defects]:
+        """Read part `part[0]` of `part[1]`: whole row groups, in their order, that have about as many rows.
+
+        Returns:
+            The entities, and the values among them that cannot be.
+
+        Raises:
+            IncompatibleError, SnapshotError, StorageError: As `read_vocabulary`, but for such values.
+        """
+        limit = MemoryLimit(self.uri, _physical_memory() if memory_limit is None else memory_limit)
+        task = f"read vocabulary {self.uri}"
+        groups = groups_of_part(self.objects, *part)
+        progress.start(task, sum(group.num_rows for group in groups), "rows")
+        try:
+            advance = partial(progress.advance, task)
+            reading = VocabularyReading(self.objects, self.layout, limit, advance, groups)
+            run(reading.tasks(), self.at_a_time)
+        finally:
+            progress.finish(task)
+        return reading.vocabulary(self.uri, self.findings), reading.defects
+
+
+def open_vocabulary(
+    uri: str,
+    *,
+    columns: VocabularyColumns | None = None,
+    donor_column: str | None = None,
+    options: Mapping[str, str] | None = None,
+    threads: int = 1,
+) -> VocabularyFiles:
+    """Find the files of a vocabulary and agree on their columns; arguments and errors as for `read_vocabulary`."""
     found = find_parquet(uri, options)
     at_a_time = max(threads, _REQUESTS_IN_FLIGHT) if is_remote(uri) else threads
     files = run([partial(ParquetObject, found.store, location) for location in found.locations], at_a_time)
     layout = agree_on_layout(files, columns or VocabularyColumns(), donor_column)
-    num_rows = sum(file.num_rows for file in files)
-    if num_rows == 0:
+    if not any(file.num_rows for file in files):
         raise _empty(uri, files)
-    task = f"read vocabulary {uri}"
-    progress.start(task, num_rows, "rows")
-    try:
-        limit = MemoryLimit(uri, _physical_memory() if memory_limit is None else memory_limit)
-        reading = VocabularyReading(files, layout, limit, lambda done: progress.advance(task, done))
-        run(reading.tasks(), at_a_time)
-    finally:
-        progress.finish(task)
-    reading.defects.check(uri, [file.uri for file in files])
-    return reading.vocabulary(uri, found.findings)
+    return VocabularyFiles(uri, files, layout, found.findings, at_a_time)
 
 
 def _physical_memory() -> int:

@@ -28,6 +28,10 @@ class Defects:
             self._counts[problem] = self._counts.get(problem, 0) + len(indices)
             self._places[problem] = sorted(self._places.get(problem, []) + shown)[:_SHOWN]
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._counts)
+
     def check(self, uri: str, files: Sequence[str]) -> None:
         """Do nothing if there are none.
 

@@ -6,7 +6,7 @@ Each task decodes one column of one row group, in batches that stay in the cache
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from embsnap.formats.vocabulary_metadata import read_declared
 from embsnap.model.findings import Finding
 from embsnap.model.vocabulary import NEVER_SEEN, Vocabulary
 
-__all__ = ["VocabularyReading", "safe_batch_rows"]
+__all__ = ["RowGroup", "VocabularyReading", "groups_of_part", "safe_batch_rows"]
 
 _BATCH_ROWS = 1 << 16
 _BATCH_BYTES = 1 << 26
@@ -32,25 +32,31 @@ _MAX_ID_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class RowGroup:
     """One row group and where it lands."""
 
     file_number: int
     number: int
     start: int
-    """Of its first row in the vocabulary."""
+    """Of its first row in what is read."""
     start_in_file: int
+    num_rows: int
 
 
 class VocabularyReading:
     """The arrays of one vocabulary while they are filled."""
 
     def __init__(
-        self, files: Sequence[ParquetObject], layout: Layout, limit: MemoryLimit, advance: Callable[[int], None]
+        self,
+        files: Sequence[ParquetObject],
+        layout: Layout,
+        limit: MemoryLimit,
+        advance: Callable[[int], None],
+        groups: Sequence[RowGroup],
     ) -> None:
-        """Make room for all rows of `files`; `advance` is told the rows done."""
-        self._files, self._layout, self._advance = files, layout, advance
-        num_rows = sum(file.num_rows for file in files)
+        """Make room for the rows of some `groups` of `files`; `advance` is told the rows done."""
+        self._files, self._layout, self._advance, self._groups = files, layout, advance, groups
+        num_rows = sum(group.num_rows for group in groups)
         self.defects = Defects()
         self._rows = IntegerArray(num_rows, np.int64, limit)
         self._counts = None if layout.count is None else IntegerArray(num_rows, np.int64, limit)
@@ -60,7 +66,7 @@ class VocabularyReading:
 
     def tasks(self) -> list[Callable[[], None]]:
         """One per row group and column. Ids come first: they take longest."""
-        groups, layout = list(_groups(self._files)), self._layout
+        groups, layout = self._groups, self._layout
         tasks: list[Callable[[], None]] = [partial(self._land_ids, group, self._ids, (layout.id,)) for group in groups]
         if self._donors is not None and layout.donor is not None:
             tasks += [partial(self._land_ids, group, self._donors, (layout.donor, layout.id)) for group in groups]
@@ -90,7 +96,7 @@ class VocabularyReading:
             declared=declared,
         )
 
-    def _land_numbers(self, group: _Group, into: IntegerArray, name: str, advance: Callable[[int], None]) -> None:
+    def _land_numbers(self, group: RowGroup, into: IntegerArray, name: str, advance: Callable[[int], None]) -> None:
         done = 0
         for (array,) in self._files[group.file_number].batches(group.number, (name,), _BATCH_ROWS):
             landed = into.land(group.start + done, array)
@@ -104,7 +110,7 @@ class VocabularyReading:
             done += len(array)
             advance(len(array))
 
-    def _land_times(self, group: _Group, into: IntegerArray, name: str) -> None:
+    def _land_times(self, group: RowGroup, into: IntegerArray, name: str) -> None:
         done = 0
         for (array,) in self._files[group.file_number].batches(group.number, (name,), _BATCH_ROWS):
             landed = into.land(group.start + done, times_of(array))
@@ -112,7 +118,7 @@ class VocabularyReading:
                 landed[integers_of(array.is_null().cast(pa.uint8())).astype(bool)] = NEVER_SEEN
             done += len(array)
 
-    def _land_ids(self, group: _Group, into: IdArray, names: tuple[str, ...]) -> None:
+    def _land_ids(self, group: RowGroup, into: IdArray, names: tuple[str, ...]) -> None:
         """Land the first of the columns `names` that is not null."""
         file, done = self._files[group.file_number], 0
         batch_rows = _BATCH_ROWS
@@ -129,19 +135,28 @@ class VocabularyReading:
                 raise _long_id(file, names[0], longest)
             done += len(array)
 
-    def _note_nulls(self, group: _Group, done: int, name: str, array: Any) -> None:
+    def _note_nulls(self, group: RowGroup, done: int, name: str, array: Any) -> None:
         nulls = [index for index, is_null in enumerate(array.is_null().to_pylist()) if is_null]
         problem = f"nulls in column {name!r}"
         self.defects.add(problem, group.file_number, group.start_in_file + done, nulls, ["null"] * len(nulls))
 
 
-def _groups(files: Sequence[ParquetObject]) -> Iterator[_Group]:
+def _groups(files: Sequence[ParquetObject]) -> Iterator[RowGroup]:
     start = 0
     for file_number, file in enumerate(files):
         start_in_file = 0
         for number, num_rows in enumerate(file.row_groups):
-            yield _Group(file_number, number, start, start_in_file)
+            yield RowGroup(file_number, number, start, start_in_file, num_rows)
             start, start_in_file = start + num_rows, start_in_file + num_rows
+
+
+def groups_of_part(files: Sequence[ParquetObject], part: int, num_parts: int) -> list[RowGroup]:
+    """The row groups whose middle lies in the part, placed one after the other."""
+    doubled = 2 * max(1, sum(file.num_rows for file in files))
+    middles = ((group, 2 * group.start + group.num_rows) for group in _groups(files))
+    chosen = [group for group, middle in middles if min(num_parts - 1, middle * num_parts // doubled) == part]
+    first = chosen[0].start if chosen else 0
+    return [replace(group, start=group.start - first) for group in chosen]
 
 
 def safe_batch_rows(file: ParquetObject, row_group: int, name: str) -> int:

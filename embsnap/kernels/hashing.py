@@ -17,7 +17,7 @@ from embsnap.kernels.mixing import mix64
 from embsnap.kernels.threads import run, split
 from embsnap.model.vocabulary import BytesIds, Ids, IdType
 
-__all__ = ["fingerprint", "id_keys", "id_words", "row_keys"]
+__all__ = ["fingerprint", "fingerprint_sums", "fingerprint_text", "id_keys", "id_words", "row_keys"]
 
 _ROW_SALT = np.uint64(0xD6E8FEB86659FD93)
 _LOW_SALT = np.uint64(0xA0761D6478BD642F)
@@ -94,6 +94,15 @@ def fingerprint(id_type: IdType, ids: Ids, rows_N: NDArray[np.int64], *, threads
     Raises:
         ValueError: There are not as many rows as ids, or the offsets of byte ids leave their data.
     """
+    return fingerprint_text(id_type, len(rows_N), fingerprint_sums(ids, rows_N, threads=threads))
+
+
+def fingerprint_sums(ids: Ids, rows_N: NDArray[np.int64], *, threads: int = 1) -> tuple[int, int]:
+    """High and low sum of a fingerprint; those of the parts of a vocabulary add up, modulo 2**64.
+
+    Raises:
+        ValueError: As for `fingerprint`.
+    """
     words_N, rows_N = id_words(ids, threads=threads), frozen(rows_N, np.int64)
     if len(words_N) != len(rows_N):
         raise ValueError(f"{len(words_N)} ids for {len(rows_N)} rows")
@@ -101,7 +110,12 @@ def fingerprint(id_type: IdType, ids: Ids, rows_N: NDArray[np.int64], *, threads
     ranges = zip(split(len(rows_N), threads), sums, strict=True)
     run([partial(_sum_pairs, words_N, rows_N, *bounds, sum_2) for bounds, sum_2 in ranges], threads)
     high, low = (sum(int(sum_2[lane]) for sum_2 in sums) % (1 << 64) for lane in range(2))
-    return f"v1:{id_type.value}:{len(rows_N)}:{high:016x}{low:016x}"
+    return high, low
+
+
+def fingerprint_text(id_type: IdType, num_ids: int, sums: tuple[int, int]) -> str:
+    """The fingerprint of `num_ids` pairs with these sums, high and low."""
+    return f"v1:{id_type.value}:{num_ids}:{sums[0]:016x}{sums[1]:016x}"
 
 
 @kernel

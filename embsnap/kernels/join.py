@@ -29,7 +29,7 @@ from embsnap.kernels.settle import settle
 from embsnap.kernels.threads import run, split
 from embsnap.model.vocabulary import BytesIds, Ids
 
-__all__ = ["Duplicates", "Join", "Joined", "join"]
+__all__ = ["Duplicates", "Join", "Joined", "duplicates_of", "join"]
 
 _SMALL = 1 << 16
 _RANGES_PER_THREAD = 4
@@ -145,6 +145,13 @@ def join(
         old_duplicates=old_duplicates,
         new_duplicates=_together([part.new_duplicates for part in done]),
     )
+
+
+def duplicates_of(ids: Ids, *, threads: int = 1) -> Duplicates:
+    """Ids that occur more than once."""
+    none = BytesIds(np.zeros(1, np.int64), np.empty(0, np.uint8)) if isinstance(ids, BytesIds) else ids[:0]
+    # The old side is only kept, while of the new one rows and keys are written down.
+    return join(ids, np.zeros(len(ids), np.int64), none, _NONE, 0, threads=threads).old_duplicates
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,14 +62,18 @@ class RowMoments:
         return self._num_blocks
 
     def add(self, block: int, rows_ND: NDArray[Any]) -> None:
-        """Add block number `block`, from any thread.
+        """Add block number `block`, from any thread; arguments and errors as for `of_block` and `take`."""
+        self.take(block, self.of_block(block, rows_ND))
+
+    def of_block(self, block: int, rows_ND: NDArray[Any]) -> Moments:
+        """The sums of block number `block`, which are not added yet.
 
         Args:
-            block: Its number, each once.
+            block: Its number.
             rows_ND: All of its rows, `[N, D]` of float32, float64, float16, bfloat16, or uint16 (the bits of bfloat16).
 
         Raises:
-            ValueError: It was added before, there is no such block, or it has another shape.
+            ValueError: There is no such block, or it has another shape.
         """
         if not 0 <= block < self._num_blocks:
             raise ValueError(f"there is no block {block}, there are {self._num_blocks}")
@@ -83,9 +87,14 @@ class RowMoments:
         if self._size:
             for rows in _widened(rows_ND):
                 _sum_products(rows, mean_D, square_DD)
-        self._take(block, Moments(len(rows_ND), mean_D, square_DD))
+        return Moments(len(rows_ND), mean_D, square_DD)
 
-    def _take(self, block: int, moments: Moments) -> None:
+    def take(self, block: int, moments: Moments) -> None:
+        """Add the sums of a block, each once, from any thread.
+
+        Raises:
+            ValueError: It was added before.
+        """
         with self._lock:
             if block < self._num_combined or block in self._waiting:
                 raise ValueError(f"block {block} was added before")

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from embsnap.kernels.compiler import frozen, kernel
 
-__all__ = ["MAX_EXAMPLES", "RowCheck", "check_rows"]
+__all__ = ["MAX_EXAMPLES", "HeldRows", "RowCheck", "check_rows", "is_dense"]
 
 MAX_EXAMPLES = 5
 """How many occurrences of a problem are named."""
 
 _BITMAP_ROWS = 1 << 27
 _BITMAP_ROWS_PER_ENTITY = 512
+_CHUNK_WORDS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,58 @@ def check_rows(rows_N: NDArray[np.int64], num_rows: int | None) -> RowCheck:
     limit = min(max_row + 1, np.iinfo(np.int64).max) if num_rows is None else num_rows
     out_of_range_N = np.full(MAX_EXAMPLES, -1, np.int64)
     num_out_of_range, last_row = _scan_range(rows_N, limit, out_of_range_N)
-    if last_row < max(_BITMAP_ROWS, _BITMAP_ROWS_PER_ENTITY * len(rows_N)):
+    if is_dense(last_row, len(rows_N)):
         duplicates, gaps = _check_dense(rows_N, last_row + 1)
     else:
         duplicates, gaps = _check_sparse(rows_N, last_row + 1)
     return RowCheck(max_row, num_out_of_range, _listed(out_of_range_N), *duplicates, *gaps)
+
+
+def is_dense(last_row: int, num_entities: int) -> bool:
+    """Whether a bit for each row is no great price."""
+    return last_row < max(_BITMAP_ROWS, _BITMAP_ROWS_PER_ENTITY * num_entities)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldRows:
+    """Which rows of a table have an entity: one bit for each row."""
+
+    words: NDArray[np.uint64]
+    """Bit `row % 64` of word `row // 64`; those beyond the table are 0."""
+
+    @classmethod
+    def of(cls, rows_N: NDArray[np.int64], num_rows: int) -> HeldRows:
+        """Those of some rows, in any order; rows outside `[0, num_rows)` are passed over."""
+        words = np.zeros((num_rows + 63) // 64, np.uint64)
+        _mark(frozen(rows_N, np.int64), num_rows, words, np.empty(0, np.int64))
+        return cls(words)
+
+    def __len__(self) -> int:
+        return int(np.bitwise_count(self.words).sum())
+
+    def rows(self, start: int = 0, end: int | None = None) -> NDArray[np.int64]:
+        """The rows of `[start, end)`, by default of the table, that have one, ascending."""
+        first, end = start // 64, len(self.words) * 64 if end is None else end
+        bits = np.unpackbits(self.words[first : -(-end // 64)].view(np.uint8), bitorder="little")
+        rows_N = np.flatnonzero(bits) + first * 64
+        return rows_N[(rows_N >= start) & (rows_N < end)]
+
+    def check(self) -> RowCheck:
+        """As `check_rows` says it of these rows."""
+        (taken,) = np.nonzero(self.words)
+        end = int(self.words[taken[-1]]).bit_length() + int(taken[-1]) * 64 if len(taken) else 0
+        num_gap_rows = end - len(self)
+        return RowCheck(end - 1, 0, (), 0, (), num_gap_rows, _gaps_of(self.words, end, num_gap_rows))
+
+    def holes(self) -> NDArray[np.int64]:
+        """`int64[H, 2]`: half-open ranges of rows without an entity below the last row that has one."""
+        edges, is_held = [], 1
+        for first in range(0, len(self.words), _CHUNK_WORDS):
+            bits = np.unpackbits(self.words[first : first + _CHUNK_WORDS].view(np.uint8), bitorder="little")
+            edges.append(np.flatnonzero(np.diff(bits, prepend=np.uint8(is_held))) + first * 64)
+            is_held = int(bits[-1])
+        edges_N = np.concatenate([np.empty(0, np.int64), *edges])
+        return edges_N[: len(edges_N) // 2 * 2].reshape(-1, 2)
 
 
 _Duplicates = tuple[int, tuple[int, ...]]
@@ -74,11 +122,15 @@ def _check_dense(rows_N: NDArray[np.int64], end: int) -> tuple[_Duplicates, _Gap
     bitmap = np.zeros((end + 63) // 64, np.uint64)
     examples = np.full(MAX_EXAMPLES, -1, np.int64)
     num_taken, num_duplicates = _mark(rows_N, end, bitmap, examples)
-    gap_bounds = np.full((MAX_EXAMPLES, 2), -1, np.int64)
-    if num_taken < end:
-        _find_gaps(bitmap, end, gap_bounds)
-    gaps = tuple((int(start), int(stop)) for start, stop in gap_bounds if start >= 0)
-    return (num_duplicates, _listed(examples)), (end - num_taken, gaps)
+    return (num_duplicates, _listed(examples)), (end - num_taken, _gaps_of(bitmap, end, end - num_taken))
+
+
+def _gaps_of(bitmap: NDArray[np.uint64], end: int, num_gap_rows: int) -> tuple[tuple[int, int], ...]:
+    """The first few half-open ranges of rows below `end` whose bits are not set."""
+    bounds = np.full((MAX_EXAMPLES, 2), -1, np.int64)
+    if num_gap_rows:
+        _find_gaps(bitmap, end, bounds)
+    return tuple((int(start), int(stop)) for start, stop in bounds if start >= 0)
 
 
 def _check_sparse(rows_N: NDArray[np.int64], end: int) -> tuple[_Duplicates, _Gaps]:

@@ -19,6 +19,8 @@ class RankReport:
     """Table → first row of each block → the sum of the norms in it."""
     num_unchecked_rows: dict[str, int]
     """Of tables with an old one."""
+    peak_memory_bytes: int
+    """As planned."""
 
 
 def report_of(plan: WarmstartPlan) -> RankReport:
@@ -26,6 +28,7 @@ def report_of(plan: WarmstartPlan) -> RankReport:
     return RankReport(
         norms={table.name: table.tap.norms for table in plan.tables},
         num_unchecked_rows={t.name: t.old.weight.num_unchecked_rows for t in plan.tables if t.old is not None},
+        peak_memory_bytes=plan.peak_memory_bytes,
     )
 
 
@@ -39,4 +42,5 @@ def merged_result(plan: WarmstartPlan, ranks: Sequence[RankReport], seconds: flo
     for report in result.tables:
         counts = [rank.num_unchecked_rows[report.name] for rank in ranks if report.name in rank.num_unchecked_rows]
         reports.append(replace(report, num_unchecked_rows=sum(counts) if counts else None))
-    return replace(result, tables=tuple(reports))
+    peak = max(rank.peak_memory_bytes for rank in ranks)
+    return replace(result, tables=tuple(reports), peak_memory_bytes=peak)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
+import numpy as np
+import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 
 from embsnap.errors import EmbsnapError, ErrorKind, StorageError
@@ -72,8 +76,42 @@ class Ranks:
         if self._group is None:
             return [value]
         values: list[T | None] = [None] * self.size
-        try:
+        with self._talking():
             dist.all_gather_object(values, value, self._group)
+        return cast("list[T]", values)
+
+    def exchange(self, items_N: NDArray[Any], counts_R: Sequence[int]) -> tuple[NDArray[Any], list[int]]:
+        """Send the first `counts_R[0]` items to rank 0, the next `counts_R[1]` to rank 1, and so on.
+
+        Returns:
+            What was sent here, by rank, and how much by each.
+        """
+        if self._group is None:
+            return items_N, list(counts_R)
+        items_N, size = np.ascontiguousarray(items_N), items_N.dtype.itemsize
+        received_R = torch.empty(self.size, dtype=torch.int64)
+        with self._talking():
+            dist.all_to_all_single(received_R, torch.tensor(counts_R, dtype=torch.int64), group=self._group)
+            counts = received_R.tolist()
+            received_M = np.empty(sum(counts), items_N.dtype)
+            dist.all_to_all_single(
+                torch.from_numpy(received_M.view(np.uint8)),
+                torch.from_numpy(items_N.view(np.uint8)),
+                [count * size for count in counts],
+                [count * size for count in counts_R],
+                group=self._group,
+            )
+        return received_M, counts
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        """Around what needs all ranks.
+
+        Raises:
+            StorageError: `rank-lost`.
+        """
+        try:
+            yield
         except RuntimeError as error:  # of gloo: the connection to a rank was closed
             raise StorageError(
                 ErrorKind.RANK_LOST,
@@ -83,7 +121,6 @@ class Ranks:
                 found=error,
                 hint="read the first error of the job: the rank that ended says why",
             ) from error
-        return cast("list[T]", values)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """A CPU tensor, to which those of all other ranks were added."""

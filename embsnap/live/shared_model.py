@@ -22,6 +22,7 @@ from embsnap.live.live_state import LiveOptimizer
 from embsnap.live.lookup import check_lookup
 from embsnap.live.modules import LargeEmbeddings
 from embsnap.live.sharding import shard_embeddings
+from embsnap.live.tables import find_tables
 from embsnap.live.targets import Filled, Target, fill_targets, find_targets
 from embsnap.live.warm_start import table_dtypes
 from embsnap.model.findings import Finding, Severity
@@ -103,7 +104,7 @@ class SharedModel:
         embeddings = LargeEmbeddings(config, device="meta", mode=live.mode, dtypes=table_dtypes(plan))
         model = shard_embeddings(embeddings, device=self.device, placement=live.placement)
         # The optimizer goes no further than this: where the snapshot does not say at which step it is does not matter.
-        self._targets: list[Target] = find_targets(model, plan, LiveOptimizer(step=0))
+        self._targets: list[Target] = find_targets(find_tables(model, plan.shapes), plan, LiveOptimizer(step=0))
         self._collection = embeddings.ebc
 
     def fill(self, block_bytes: int, progress: Progress) -> Filled:

@@ -1,4 +1,4 @@
-"""One snapshot written by all ranks of a job: each plans, each writes its share of the objects, rank 0 commits.
+"""One snapshot written by all ranks of a job: they plan it, each writes its share of the objects, rank 0 commits.
 
 With a live model over the ranks in between, which each fills its part of, or without.
 """
@@ -30,6 +30,7 @@ from embsnap.live.targets import Filled
 from embsnap.model.findings import Finding
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.warmstart.fetching import Fetching
+from embsnap.ops.warmstart.peers import Share
 from embsnap.ops.warmstart.plan import WarmstartPlan
 from embsnap.ops.warmstart.result import WarmstartResult
 from embsnap.storage.base import Store
@@ -38,7 +39,7 @@ from embsnap.storage.uri import open_store
 __all__ = ["holders_of", "write_together"]
 
 
-MakePlan: TypeAlias = Callable[[], tuple[LargeEmbeddingsConfig, WarmstartPlan]]
+MakePlan: TypeAlias = Callable[[Share], tuple[LargeEmbeddingsConfig, WarmstartPlan]]
 
 
 def write_together(
@@ -52,7 +53,8 @@ def write_together(
     that it writes. What fails on one rank is raised on all of them, and nothing is visible at `uri`.
 
     Args:
-        make_plan: Reads the config and makes the plan, which are the same on all ranks.
+        make_plan: Reads the config and makes the plan together with the other ranks; what fails on one of them is
+            raised on all.
         uri: Of the new snapshot.
         live: The model to build; None to build none.
         progress: Is told how far this rank is.
@@ -97,7 +99,8 @@ class _SharedWrite:
 
     def run(self, make_plan: MakePlan, live: LiveOptions | None) -> WarmstartResult:
         """Plan, fill, write and commit."""
-        self._ranks.agree(lambda: self._make(make_plan))
+        self._config, self._plan = make_plan(Share(self._ranks))
+        self._ranks.agree(self._check)
         began = monotonic()
         run_id, notes = self._ranks.agree(self._claim)[0]
         layouts = place([array.rows for array in self._arrays])
@@ -117,8 +120,7 @@ class _SharedWrite:
         result = replace(result, destination=self._store().uri, notes=notes)
         return result if filled is None or live is None else _with_model(result, filled, live)
 
-    def _make(self, make_plan: MakePlan) -> None:
-        self._config, self._plan = make_plan()
+    def _check(self) -> None:
         self._arrays = self._plan.arrays()
         check_contents(self._arrays, {})
 

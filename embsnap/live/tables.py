@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -19,12 +20,12 @@ from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError
 from embsnap.live.arrays import numpy_dtype_of
 from embsnap.live.filling import Band, RowsPart, bands
 from embsnap.live.parts import LocalPart, dtype_of, local_parts, shape_of
-from embsnap.model.rows import RowSource
 
 __all__ = [
     "Collection",
     "LiveTable",
     "all_tables",
+    "check_dtype",
     "find_tables",
     "forget_cached_rows",
     "is_shared",
@@ -62,6 +63,17 @@ class LiveTable:
         return bands(RowsPart(part.offsets[0], part.offsets[1], part.tensor) for part in self.parts)
 
     @property
+    def rows(self) -> tuple[tuple[int, int], ...]:
+        """Those of which this rank holds any element, as half-open ranges that do not overlap."""
+        merged: list[tuple[int, int]] = []
+        for band in self.bands:
+            if merged and band.start <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(merged[-1][1], band.end))
+            else:
+                merged.append((band.start, band.end))
+        return tuple(merged)
+
+    @property
     def key(self) -> str:
         """Of its weight within its collection."""
         return f"{_PREFIX}{self.name}{_SUFFIX}"
@@ -81,20 +93,20 @@ def is_shared(model: nn.Module) -> bool:
     )
 
 
-def find_tables(model: nn.Module, sources: dict[str, RowSource]) -> list[LiveTable]:
-    """The tables of `model` that are to be filled, each checked against what fills it.
+def find_tables(model: nn.Module, shapes: Mapping[str, tuple[int, int]]) -> list[LiveTable]:
+    """The tables of `model` that are to be filled, each of its shape.
 
     Args:
         model: Contains EmbeddingBagCollections, sharded or not.
-        sources: By name of table.
+        shapes: By name of table.
 
     Raises:
         NotFoundError: The model has no such table, or several.
-        IncompatibleError: A table has another shape or dtype, or no memory yet.
+        IncompatibleError: A table has another shape.
     """
     tables = []
-    for table in only_tables(all_tables(model), sources):
-        _check_table(table, sources[table.name])
+    for table in only_tables(all_tables(model), shapes):
+        _check_shape(table, shapes[table.name])
         tables.append(table)
     return tables
 
@@ -151,22 +163,30 @@ def _check_home(name: str, found: Mapping[str, list[LiveTable]]) -> None:
         )
 
 
-def _check_table(table: LiveTable, source: RowSource) -> None:
-    if table.shape != (source.num_rows, source.dim):
+def _check_shape(table: LiveTable, shape: tuple[int, int]) -> None:
+    if table.shape != shape:
         raise IncompatibleError(
             ErrorKind.SHAPE_MISMATCH,
             "the model's table has another shape than the config's",
             where=f"table {table.name}",
-            expected=[source.num_rows, source.dim],
+            expected=list(shape),
             found=list(table.shape),
         )
+
+
+def check_dtype(table: LiveTable, dtype: np.dtype[Any]) -> None:
+    """Refuse a table that cannot take rows of this dtype.
+
+    Raises:
+        IncompatibleError: It has another dtype, or no memory yet.
+    """
     for part in table.parts:
-        if part.tensor.is_meta or numpy_dtype_of(part.tensor) != source.dtype:
+        if part.tensor.is_meta or numpy_dtype_of(part.tensor) != dtype:
             raise IncompatibleError(
                 ErrorKind.DTYPE_MISMATCH,
                 "the model's table cannot take the planned rows",
                 where=f"table {table.name}",
-                expected=source.dtype.name,
+                expected=dtype.name,
                 found="a meta tensor" if part.tensor.is_meta else numpy_dtype_of(part.tensor).name,
                 hint="materialise the model, set the table's data_type to the model's, and pretrained.cast: true",
             )

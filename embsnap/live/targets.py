@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
-from torch import nn
 from torchrec import EmbeddingBagCollection
 
 from embsnap.live.arrays import TensorRows
@@ -15,7 +15,7 @@ from embsnap.live.lookup import check_lookup
 from embsnap.live.parts import is_sharded
 from embsnap.live.rank_reports import RankReport, report_of
 from embsnap.live.state_fill import StateFill, plan_state_fill
-from embsnap.live.tables import LiveTable, find_tables, forget_cached_rows
+from embsnap.live.tables import LiveTable, check_dtype, forget_cached_rows
 from embsnap.model.findings import Finding
 from embsnap.model.progress import Progress
 from embsnap.model.rows import RowSource
@@ -50,14 +50,20 @@ class Target:
     state: StateFill
 
 
-def find_targets(model: nn.Module, plan: WarmstartPlan, optimizer: LiveOptimizer) -> list[Target]:
+def find_targets(tables: Sequence[LiveTable], plan: WarmstartPlan, optimizer: LiveOptimizer) -> list[Target]:
     """Everything that is to be filled, nothing of it touched.
 
+    Args:
+        tables: Of the model, those of the plan.
+        plan: Where their rows come from.
+        optimizer: That trains the model.
+
     Raises:
-        NotFoundError, IncompatibleError, UsageError: See `warm_start`.
+        IncompatibleError, UsageError: See `warm_start`.
     """
     planned = {table.name: table for table in plan.tables}
-    tables = find_tables(model, {name: table.tap for name, table in planned.items()})
+    for table in tables:
+        check_dtype(table, planned[table.name].tap.dtype)
     if any(table.state_to_write for table in plan.tables):
         initialize_states(optimizer.optimizer)
     return [

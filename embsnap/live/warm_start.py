@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import monotonic
 
@@ -13,6 +13,7 @@ from embsnap.config.embedding import LargeEmbeddingsConfig, Mode
 from embsnap.config.environ import config_environ
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.kernels.join import Join, join
+from embsnap.kernels.loading import load_soon, load_warmstart
 from embsnap.live.arrays import TensorRows
 from embsnap.live.device import choose_device
 from embsnap.live.device_join import DeviceJoin
@@ -20,11 +21,12 @@ from embsnap.live.live_state import LiveOptimizer
 from embsnap.live.modules import LargeEmbeddings
 from embsnap.live.rank_reports import merged_result
 from embsnap.live.ranks import Ranks
-from embsnap.live.tables import all_tables, is_shared
-from embsnap.live.targets import Filled, Target, fill_targets, find_targets
+from embsnap.live.tables import LiveTable, find_tables, is_shared
+from embsnap.live.targets import Filled, fill_targets, find_targets
 from embsnap.model.dtypes import DType
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.config import read_large_embeddings
+from embsnap.ops.warmstart.peers import Share, together
 from embsnap.ops.warmstart.plan import (
     DEFAULT_OPTIONS,
     WarmstartOptions,
@@ -37,6 +39,8 @@ from embsnap.ops.warmstart.result import WarmstartResult
 __all__ = ["build_and_write", "fill_model", "table_dtypes", "warm_start"]
 
 _TABLE_DTYPES = ("float32", "float16", "bfloat16")
+
+load_soon(load_warmstart)  # whoever imports this is about to build a model
 
 
 def warm_start(
@@ -95,39 +99,27 @@ def fill_model(
     progress: Progress,
 ) -> WarmstartResult:
     """Fill a model on all ranks that it lies over: read the config, check everything, and write (see `warm_start`)."""
-
-    def check() -> tuple[WarmstartPlan, list[Target]]:
-        plan = plan_warmstart(read_config(), options, progress=progress, join=_join_for(model))
-        return plan, find_targets(model, plan, trained_by)
-
     ranks = Ranks(alone=not is_shared(model))
     try:
-        return _warm_start(ranks, check, progress)
+        config = together(ranks, read_config)
+        shapes = {table.name: (table.num_embeddings, table.embedding_dim) for table in config.tables}
+        tables = together(ranks, lambda: find_tables(model, shapes))
+        wanted = {table.name: table.rows for table in tables}
+        plan = plan_warmstart(config, options, share=Share(ranks, wanted), progress=progress, join=_join_for(tables))
+        targets = together(ranks, lambda: find_targets(tables, plan, trained_by))
+        block_bytes = min(ranks.gather(plan.budget.fill_block_bytes))
+        began = monotonic()
+        filled = ranks.agree(lambda: fill_targets(targets, plan, block_bytes, progress))
+        return _result(plan, filled, monotonic() - began)
     finally:
         ranks.leave()
 
 
-def _join_for(model: nn.Module) -> Join:
+def _join_for(tables: Sequence[LiveTable]) -> Join:
     """Ids are joined where the tables are."""
-    devices = {part.tensor.device for tables in all_tables(model).values() for part in tables[0].parts}
+    devices = {part.tensor.device for table in tables for part in table.parts}
     cuda = [device for device in devices if device.type == "cuda"]
     return DeviceJoin(cuda[0]) if cuda else join
-
-
-def _warm_start(
-    ranks: Ranks, check: Callable[[], tuple[WarmstartPlan, list[Target]]], progress: Progress
-) -> WarmstartResult:
-    checked: list[tuple[WarmstartPlan, list[Target]]] = []
-
-    def check_here() -> int:
-        checked.append(check())
-        return checked[0][0].budget.fill_block_bytes
-
-    block_bytes = min(ranks.agree(check_here))
-    plan, targets = checked[0]
-    began = monotonic()
-    filled = ranks.agree(lambda: fill_targets(targets, plan, block_bytes, progress))
-    return _result(plan, filled, monotonic() - began)
 
 
 def _result(plan: WarmstartPlan, filled: list[Filled], seconds: float) -> WarmstartResult:
@@ -161,7 +153,8 @@ def build_and_write(
     """
     chosen = choose_device(device)
     model = LargeEmbeddings(config, device=chosen, mode=mode, dtypes=table_dtypes(plan))
-    filled = fill_targets(find_targets(model, plan, LiveOptimizer()), plan, plan.budget.fill_block_bytes, progress)
+    targets = find_targets(find_tables(model, plan.shapes), plan, LiveOptimizer())
+    filled = fill_targets(targets, plan, plan.budget.fill_block_bytes, progress)
     arrays = []
     for table in plan.tables:
         arrays.append(replace(table.weight_to_write, source=TensorRows(model.weight(table.name))))

@@ -16,7 +16,7 @@ from embsnap.model.findings import Finding, Severity
 from embsnap.model.vocabulary import Vocabulary
 from embsnap.ops.vocabulary_findings import ROW_GAPS, entity_text
 
-__all__ = ["RowRange", "taken_rows", "undeclared_gaps"]
+__all__ = ["RowRange", "holes_of", "taken_rows", "undeclared_gaps"]
 
 _MAX_ROW = 2**63 - 1
 
@@ -24,32 +24,40 @@ RowRange = tuple[int, int]
 """Half-open."""
 
 
-def undeclared_gaps(vocabulary: Vocabulary, num_rows: int | None, declared: Iterable[RowRange]) -> list[Finding]:
-    """An error if rows below the last one have no entity, and are in none of the declared ranges.
+def holes_of(rows_N: NDArray[np.int64], num_rows: int | None) -> NDArray[np.int64]:
+    """`int64[H, 2]`: half-open ranges of rows without an entity below the last row that has one.
 
     Args:
-        vocabulary: As read.
+        rows_N: Of the entities, in any order.
         num_rows: Of the table; entities beyond it do not count. None if it has as many as it needs.
-        declared: Rows that need no entity.
     """
-    rows_N = vocabulary.rows_N
     held = np.sort(rows_N if num_rows is None else rows_N[rows_N < num_rows])
     before = np.concatenate([np.array([-1], np.int64), held[:-1]]) if len(held) else held
     (at,) = np.nonzero(held > before + 1)
-    bounds_H2 = np.stack([before[at] + 1, held[at]], axis=1)
+    return np.stack([before[at] + 1, held[at]], axis=1)
+
+
+def undeclared_gaps(uri: str, holes_H2: NDArray[np.int64], declared: Iterable[RowRange]) -> list[Finding]:
+    """An error if some rows without an entity are in none of the declared ranges.
+
+    Args:
+        uri: Of the vocabulary.
+        holes_H2: As `holes_of` finds them.
+        declared: Rows that need no entity.
+    """
     ranges_R2 = _merged(declared)
-    missing_H = (bounds_H2[:, 1] - bounds_H2[:, 0]) - (
-        _num_declared(ranges_R2, bounds_H2[:, 1]) - _num_declared(ranges_R2, bounds_H2[:, 0])
+    missing_H = (holes_H2[:, 1] - holes_H2[:, 0]) - (
+        _num_declared(ranges_R2, holes_H2[:, 1]) - _num_declared(ranges_R2, holes_H2[:, 0])
     )
     count = int(missing_H.sum())
     if not count:
         return []
-    holes = [(int(start), int(end)) for start, end in bounds_H2[np.flatnonzero(missing_H)[:MAX_EXAMPLES]]]
+    holes = [(int(start), int(end)) for start, end in holes_H2[np.flatnonzero(missing_H)[:MAX_EXAMPLES]]]
     pieces = [piece for hole in holes for piece in _without(hole, ranges_R2)][:MAX_EXAMPLES]
     examples = tuple(f"rows [{start}, {end})" for start, end in pieces)
     message = f"{count:,} {'row has' if count == 1 else 'rows have'} no entity, while later rows have one"
     remedy = "number the entities without gaps, or declare the rows with --reserved"
-    return [Finding(Severity.ERROR, ROW_GAPS, vocabulary.uri, message, remedy, count, examples)]
+    return [Finding(Severity.ERROR, ROW_GAPS, uri, message, remedy, count, examples)]
 
 
 def taken_rows(vocabulary: Vocabulary, special: Iterable[RowRange]) -> list[Finding]:

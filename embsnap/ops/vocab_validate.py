@@ -14,7 +14,7 @@ from embsnap.model.findings import Finding, Severity, worst
 from embsnap.model.progress import SILENT, Progress
 from embsnap.model.vocab_validation import Check, VocabValidation
 from embsnap.model.vocabulary import Declared, IdType, Vocabulary
-from embsnap.ops.vocab_gaps import taken_rows, undeclared_gaps
+from embsnap.ops.vocab_gaps import holes_of, taken_rows, undeclared_gaps
 from embsnap.ops.vocab_lookalikes import look_alikes
 from embsnap.ops.vocabulary import check_vocabulary, fingerprint_of
 from embsnap.ops.vocabulary_findings import ROW_GAPS
@@ -99,7 +99,8 @@ def _findings(
         if finding.kind != ROW_GAPS:
             yield finding
     special = (*options.reserved, *declared.special)
-    yield from undeclared_gaps(vocabulary, num_embeddings, (*special, *declared.free))
+    holes = holes_of(vocabulary.rows_N, num_embeddings)
+    yield from undeclared_gaps(vocabulary.uri, holes, (*special, *declared.free))
     yield from taken_rows(vocabulary, special)
     yield from look_alikes(vocabulary, threads=threads)
     yield from _unsorted(vocabulary)

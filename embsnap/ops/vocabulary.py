@@ -5,24 +5,25 @@ Shape suffixes: N entities, V rows of a table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.kernels.hashing import fingerprint
-from embsnap.kernels.join import Join, Joined, join
+from embsnap.kernels.join import Join, Joined, duplicates_of, join
 from embsnap.kernels.rows import RowCheck, check_rows
 from embsnap.kernels.threads import run
 from embsnap.model.findings import Finding, Severity
 from embsnap.model.rowmap import RowMap
-from embsnap.model.vocabulary import BytesIds, Ids, Vocabulary
-from embsnap.ops.vocab_gaps import undeclared_gaps
+from embsnap.model.vocabulary import Vocabulary
+from embsnap.ops.vocab_gaps import holes_of, undeclared_gaps
 from embsnap.ops.vocabulary_findings import duplicate_ids, entity_text, gaps, refuse_errors, row_errors
 
-__all__ = ["align", "check_vocabulary", "fingerprint_of"]
+__all__ = ["align", "check_vocabulary", "fingerprint_of", "gap_notes"]
 
 _OLD_REMEDY = "give the vocabulary that the snapshot was trained with"
 _NEW_REMEDY = "raise num_embeddings above it, or drop those entities"
@@ -43,17 +44,9 @@ def check_vocabulary(
         Errors with counts and examples, after the findings of reading it.
     """
     check = check_rows(vocabulary.rows_N, num_embeddings)
-    duplicates = join(
-        _no_ids(vocabulary),
-        np.empty(0, np.int64),
-        vocabulary.ids,
-        np.arange(len(vocabulary)),
-        len(vocabulary),
-        threads=threads,
-    ).new_duplicates
     return (
         *vocabulary.findings,
-        *duplicate_ids(vocabulary, duplicates),
+        *duplicate_ids(vocabulary, duplicates_of(vocabulary.ids, threads=threads)),
         *row_errors(vocabulary, check, num_embeddings, remedy=_NEW_REMEDY),
         *gaps(vocabulary, check, num_embeddings, reserved, Severity.ERROR),
     )
@@ -105,19 +98,31 @@ def align(
     return _row_map(joined, num_old_rows), (
         *old.findings,
         *new.findings,
-        *_gap_notes(new, new_check, num_new_rows, reserved),
+        *gap_notes(new, new_check, num_new_rows, reserved, partial(holes_of, new.rows_N, num_new_rows)),
     )
 
 
-def _gap_notes(
-    vocabulary: Vocabulary, check: RowCheck, num_rows: int, reserved: tuple[int, int] | None
+def gap_notes(
+    vocabulary: Vocabulary,
+    check: RowCheck,
+    num_rows: int,
+    reserved: tuple[int, int] | None,
+    holes: Callable[[], NDArray[np.int64]],
 ) -> Sequence[Finding]:
-    """A note of rows without an entity that neither the caller nor the vocabulary itself declares."""
+    """A note of rows without an entity that neither the caller nor the vocabulary itself declares.
+
+    Args:
+        vocabulary: None of its rows is out of range.
+        check: Of its rows.
+        num_rows: Of the table.
+        reserved: Rows `[start, end)` that need no entity.
+        holes: Finds all ranges of rows without one (`embsnap.ops.vocab_gaps.holes_of`).
+    """
     declared = vocabulary.declared
     if declared is None or not check.num_gap_rows:
         return gaps(vocabulary, check, num_rows, reserved, Severity.NOTE)
     ranges = (*declared.special, *declared.free, *(() if reserved is None else (reserved,)))
-    return [replace(finding, severity=Severity.NOTE) for finding in undeclared_gaps(vocabulary, num_rows, ranges)]
+    return [replace(finding, severity=Severity.NOTE) for finding in undeclared_gaps(vocabulary.uri, holes(), ranges)]
 
 
 def fingerprint_of(vocabulary: Vocabulary, *, threads: int = 1) -> str:
@@ -136,12 +141,6 @@ def _row_map(joined: Joined, num_old_rows: int) -> RowMap:
         carried_weight=joined.carried_weight,
         total_weight=joined.total_weight,
     )
-
-
-def _no_ids(vocabulary: Vocabulary) -> Ids:
-    if isinstance(vocabulary.ids, BytesIds):
-        return BytesIds(np.zeros(1, np.int64), np.empty(0, np.uint8))
-    return vocabulary.ids[:0]
 
 
 def _some_ids(vocabulary: Vocabulary) -> str:

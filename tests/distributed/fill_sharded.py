@@ -2,10 +2,11 @@
 
     torchrun --nproc-per-node 2 fill_sharded.py ROOT CASES
 
-CASES is JSON: a list of `{"do": "save", …}`, `{"do": "fill", …}` and `{"do": "restore", …}`. Saved are `ROOT/<name>`,
-by torchsnapshot, with random values, and `truth.<rank>.npz` beside it. Filled are the tables of `ROOT/<name>.yaml`, or
-restored those of `ROOT/<snapshot>`; `ROOT/<name>.out` gets `filled.<rank>.npz`, what each rank holds then,
-`trained.<rank>.npz`, the same after one step that touches each row of each table once, and `result.<rank>.json`.
+CASES is JSON: a list of `{"do": "save", …}`, `{"do": "fill", …}`, `{"do": "restore", …}` and `{"do": "refuse", …}`.
+Saved are `ROOT/<name>`, by torchsnapshot, with random values, and `truth.<rank>.npz` beside it. Filled are the tables
+of `ROOT/<name>.yaml`, or restored those of `ROOT/<snapshot>`; `ROOT/<name>.out` gets `filled.<rank>.npz`, what each
+rank holds then, `trained.<rank>.npz`, the same after one step that touches each row of each table once, and
+`result.<rank>.json`; where filling is refused, `error.<rank>.txt`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torchsnapshot import Snapshot
 
 import embsnap
 from embsnap.cli.output import to_json
+from embsnap.errors import EmbsnapError
 from embsnap.live.live_state import initialize_states
 
 
@@ -63,6 +65,21 @@ def fill(root: Path, case: dict) -> None:
         np.savez(out / f"trained.{rank}.npz", **held(model, optimizer))
 
 
+def refuse(root: Path, case: dict) -> None:
+    """Fail to fill a model, of which nothing may change."""
+    model = build({name: tuple(table) for name, table in case["tables"].items()}, case["optimizer"])
+    arrays = held(model, optimizer_of(model, case["optimizer"]))
+    before = {name: array.copy() for name, array in arrays.items()}
+    out = root / f"{case['name']}.out"
+    out.mkdir(exist_ok=True)
+    try:
+        embsnap.warm_start(model, str(root / f"{case['name']}.yaml"))
+    except EmbsnapError as error:
+        (out / f"error.{dist.get_rank()}.txt").write_text(str(error))
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
 def addresses(arrays: dict[str, np.ndarray]) -> dict[str, int]:
     """Where the weights lie in memory."""
     return {name: array.ctypes.data for name, array in arrays.items() if "/weight" in name and array.size}
@@ -84,7 +101,7 @@ def main(root: str, cases: str) -> None:
     """One case after the other."""
     start()
     for case in json.loads(cases):
-        {"save": save, "fill": fill, "restore": fill}[case["do"]](Path(root), case)
+        {"save": save, "fill": fill, "restore": fill, "refuse": refuse}[case["do"]](Path(root), case)
         dist.barrier()
     dist.destroy_process_group()
 

@@ -8,9 +8,6 @@ its state are compared with the same row of the table that was carried by positi
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +18,16 @@ from numpy.typing import NDArray
 
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.testing.vocabularies import make_vocabulary
+from tests.distributed.jobs import load, run_job, whole
 
 pytest.importorskip("torchrec")
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
-SCRIPT = Path(__file__).parent / "fill_sharded.py"
 DIM, NEW_VALUE = 8, 7.5
 OLD_ROWS = {"rw": 10, "cw": 4, "tw": 6, "dp": 3, "twrw": 9, "grid": 7}
 OPTIMIZERS = ("rowwise", "adagrad", "adam")
 JOBS = {"1to2": (1, 2), "2to3": (2, 3), "3to1": (3, 1)}
 SIMPLE, HOSTS = ("rw", "cw", "tw", "dp"), ("rw", "twrw", "grid")
-
-Arrays = dict[str, NDArray[Any]]
-
-
-def run_job(root: Path, world_size: int, cases: list[dict[str, Any]]) -> None:
-    launch = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
-    done = subprocess.run(
-        [*launch, "--nproc-per-node", str(world_size), str(SCRIPT), str(root), json.dumps(cases)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr.decode()[-6000:]
 
 
 def new_rows(kind: str) -> NDArray[np.int64]:
@@ -126,27 +110,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fills = to_fill(root, "hosts", 4, HOSTS, host_pairs) + to_restore("hosts", 4, HOSTS)
     run_job(root, 4, to_save(4, HOSTS) + fills)
     return root
-
-
-def load(directory: Path, stem: str) -> list[Arrays]:
-    files = sorted(directory.glob(f"{stem}.*.npz"))
-    return [dict(np.load(file)) for file in files]
-
-
-def whole(ranks: list[Arrays], name: str) -> NDArray[Any]:
-    """The array that the shards of all ranks make up; a copy on a later rank is the same as the first."""
-    shards = [
-        (key.partition("|")[2], array) for rank in ranks for key, array in rank.items() if key.split("|")[0] == name
-    ]
-    places = [tuple(int(part) for part in offsets.split(",") if part) for offsets, _ in shards]
-    shape = np.max([np.add(place, array.shape) for place, (_, array) in zip(places, shards, strict=True)], axis=0)
-    filled = np.full(shape, np.nan, np.float32)
-    for place, (_, array) in zip(places, shards, strict=True):
-        box = tuple(slice(at, at + size) for at, size in zip(place, array.shape, strict=True))
-        assert np.isnan(filled[box]).all() or np.array_equal(filled[box], array), name
-        filled[box] = array
-    assert not np.isnan(filled).any(), name
-    return filled
 
 
 def fill_cases() -> list[Any]:

@@ -8,7 +8,9 @@ Shape suffixes: D embedding_dim, N rows in hand.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 from typing import Any
 
@@ -39,8 +41,12 @@ from embsnap.kernels.initialize import (
 )
 from embsnap.kernels.reduce import BLOCK_ROWS, Moments, RowMoments
 from embsnap.model.rows import GatherSource
+from embsnap.ops.warmstart.peers import ALONE, Peers, together
 
 __all__ = ["InitialRows", "OldRows", "resolve_initializer"]
+
+_BLOCKS_AT_A_TIME = 8
+"""Of each peer, before the others hear of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +83,37 @@ class OldRows:
     """Rows that an entity holds; None for all."""
     donor_row: int | None
     """Row of the configured donor id."""
+    peers: Peers = ALONE
+    """Who ask for the same."""
 
     def moments(self, *, covariance: bool) -> Moments:
-        """Mean (and covariance) of the occupied rows: one pass, 65,536 rows at a time in float64."""
+        """Mean (and covariance) of the occupied rows: one pass by all peers, 65,536 rows at a time in float64."""
         rows_N = np.arange(self.rows.num_rows) if self.occupied_N is None else np.sort(self.occupied_N)
         moments = RowMoments(len(rows_N), self.rows.dim, covariance=covariance)
-        for block in range(moments.num_blocks):
+        at_a_time = _BLOCKS_AT_A_TIME * self.peers.size
+        for first in range(0, moments.num_blocks, at_a_time):
+            blocks = range(first, min(first + at_a_time, moments.num_blocks))
+            for sums in self.peers.agree(
+                partial(self._sums, moments, rows_N, blocks[self.peers.rank :: self.peers.size])
+            ):
+                for block, of_block in sums.items():
+                    moments.take(block, of_block)
+        return moments.result()
+
+    def _sums(self, moments: RowMoments, rows_N: NDArray[np.int64], blocks: Sequence[int]) -> dict[int, Moments]:
+        sums = {}
+        for block in blocks:
             asked_N = rows_N[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS]
             rows_ND = np.empty((len(asked_N), self.rows.dim), self.rows.dtype)
             self.rows.gather(asked_N, rows_ND)
-            moments.add(block, rows_ND)
-        return moments.result()
+            sums[block] = moments.of_block(block, rows_ND)
+        return sums
 
     def donor(self) -> NDArray[np.float64]:
         """`[D]`: the donor's row."""
         assert self.donor_row is not None
         row_1D = np.empty((1, self.rows.dim), self.rows.dtype)
-        self.rows.read(self.donor_row, self.donor_row + 1, row_1D)
+        together(self.peers, partial(self.rows.read, self.donor_row, self.donor_row + 1, row_1D))
         donor_D: NDArray[np.float64] = row_1D[0].astype(np.float64)
         return donor_D
 

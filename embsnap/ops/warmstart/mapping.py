@@ -6,6 +6,7 @@ Shape suffixes: V rows of the new table, N entities.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.kernels.hashing import id_keys
 from embsnap.ops.vocabulary import align
 from embsnap.ops.warmstart.donors import donor_row, donor_rows, needs_occupied_rows
+from embsnap.ops.warmstart.mapping_together import map_together
 from embsnap.ops.warmstart.new_vocabulary import check_new, reserved_range
+from embsnap.ops.warmstart.peers import WHOLE, Share, together
 from embsnap.ops.warmstart.remapping import map_by_remap
 from embsnap.ops.warmstart.result import Alignment, RowCounts
 from embsnap.ops.warmstart.sources import OldTable, Sources, check_vocabularies_given
@@ -31,6 +34,7 @@ def map_table(
     identical: bool,
     threads: int,
     row_map: str | None = None,
+    share: Share = WHOLE,
 ) -> TableMapping:
     """Read the vocabularies of one table, join them, and apply the policy for reserved rows.
 
@@ -41,24 +45,36 @@ def map_table(
         identical: Refuse anything but the same entities in the same rows.
         threads: Of the join.
         row_map: URI of a row map to use instead of joining the vocabularies; only with an old table.
+        share: Who maps it together, and what this process wants of it.
 
     Raises:
         IncompatibleError: The vocabularies do not fit each other or the tables.
         UsageError: Only one side has a vocabulary.
     """
-    mapping = _map_rows(table, old, sources, identical, threads, row_map)
-    if table.reserved is None or mapping.alignment is Alignment.POSITION:
-        return mapping
-    return _reserve(table.reserved, mapping, table, old)
+    mapping = None
+    if share.peers.size > 1 and _follows_vocabulary(table, old, row_map):
+        mapping = map_together(table, old, sources, share, threads)
+    if mapping is None:
+        mapping = together(share.peers, partial(_map_rows, table, old, sources, threads, row_map))
+
+    def finished() -> TableMapping:
+        if identical and old is not None and mapping.alignment is Alignment.VOCABULARY:
+            _check_identical(table, old, mapping)
+        if table.reserved is None or mapping.alignment is Alignment.POSITION:
+            return mapping
+        return _reserve(table.reserved, mapping, table, old)
+
+    return together(share.peers, finished)
+
+
+def _follows_vocabulary(table: EmbeddingBagConfig, old: OldTable | None, row_map: str | None) -> bool:
+    """Whether rows follow the table's vocabulary, or are drawn by it."""
+    by_position = table.pretrained is not None and table.pretrained.by_position
+    return table.vocab is not None and row_map is None and (old is None or not by_position)
 
 
 def _map_rows(
-    table: EmbeddingBagConfig,
-    old: OldTable | None,
-    sources: Sources,
-    identical: bool,
-    threads: int,
-    row_map: str | None,
+    table: EmbeddingBagConfig, old: OldTable | None, sources: Sources, threads: int, row_map: str | None
 ) -> TableMapping:
     if old is None:
         return _map_cold(table, sources, threads)
@@ -70,10 +86,7 @@ def _map_rows(
     check_vocabularies_given(table, old)
     if table.vocab is None:
         return _map_by_position(table, old, sources, threads)
-    mapping = _map_by_vocabulary(table, old, sources, threads)
-    if identical:
-        _check_identical(table, old, mapping)
-    return mapping
+    return _map_by_vocabulary(table, old, sources, threads)
 
 
 def _map_cold(table: EmbeddingBagConfig, sources: Sources, threads: int) -> TableMapping:

@@ -24,6 +24,7 @@ from embsnap.kernels.loading import kernels_loading, load_warmstart
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.memory import Budget, available_memory
 from embsnap.ops.warmstart.paths import DEFAULT_PREFIX, check_prefix
+from embsnap.ops.warmstart.peers import WHOLE, Share
 from embsnap.ops.warmstart.result import TableReport, WarmstartResult
 from embsnap.ops.warmstart.sources import Sources
 from embsnap.ops.warmstart.state import OptimizerStateForm
@@ -77,6 +78,11 @@ class WarmstartPlan:
     def arrays(self) -> list[ArrayToWrite]:
         """Weights, then optimizer state, table by table."""
         return [array for table in self.tables for array in (table.weight_to_write, *table.state_to_write)]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Rows and dim of each table, by name."""
+        return {table.name: (table.tap.num_rows, table.tap.dim) for table in self.tables}
 
     @property
     def digest(self) -> str:
@@ -154,16 +160,19 @@ def plan_warmstart(
     config: LargeEmbeddingsConfig,
     options: WarmstartOptions = DEFAULT_OPTIONS,
     *,
+    share: Share = WHOLE,
     progress: Progress = SILENT,
     join: Join = join,
 ) -> WarmstartPlan:
     """Find and check everything that `config` names, and map the rows of every table.
 
     Args:
-        config: The new model's tables.
+        config: The new tables.
         options: What the command line adds.
-        progress: Is told of vocabularies that are read.
-        join: What joins their ids.
+        share: Who plans together, each with the same config and options, and which rows this process will ask for.
+            The plan is the one that a single process makes, but knows only those rows.
+        progress: Is told of what is read.
+        join: What joins the ids, where one process plans alone.
 
     Raises:
         UsageError: No table has `pretrained`, or an option makes no sense.
@@ -196,6 +205,7 @@ def plan_warmstart(
                 threads=options.threads,
                 log_norm=table.name in logged,
                 row_map=options.row_maps.get(table.name),
+                share=share,
             )
             for table in config.tables
         )

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from embsnap.config.embedding import EmbeddingBagConfig, EmbeddingSnapshot, VocabColumns
 from embsnap.errors import ErrorKind, IncompatibleError, UsageError
 from embsnap.formats.remap import read_remap
+from embsnap.formats.sidecar import TableVocabulary
 from embsnap.formats.torchsnapshot.rows import ArrayReader
 from embsnap.formats.torchsnapshot.snapshot import Snapshot, open_snapshot
-from embsnap.formats.vocabulary import read_vocabulary
+from embsnap.formats.vocabulary import VocabularyFiles, open_vocabulary, read_vocabulary
 from embsnap.formats.vocabulary_columns import VocabularyColumns
 from embsnap.kernels.join import Join, join
 from embsnap.model.dtypes import DTYPES, DType
@@ -24,7 +25,15 @@ from embsnap.model.vocabulary import Vocabulary
 from embsnap.ops.vocabulary import fingerprint_of
 from embsnap.ops.warmstart.fetching import Fetching
 
-__all__ = ["OldTable", "Sources", "VocabularyRef", "check_dim", "check_vocabularies_given", "new_dtype"]
+__all__ = [
+    "OldTable",
+    "Sources",
+    "VocabularyRef",
+    "check_dim",
+    "check_vocabularies_given",
+    "new_dtype",
+    "recorded_vocabulary",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,7 @@ class Sources:
 
     Attributes:
         join: What joins the ids of two vocabularies.
+        progress: Is told of what is read.
     """
 
     def __init__(
@@ -67,8 +77,8 @@ class Sources:
         check: bool = True,
         join: Join = join,
     ) -> None:
-        self.join = join
-        self._options, self._threads, self._progress, self._check = options, threads, progress, check
+        self.join, self.progress = join, progress
+        self._options, self._threads, self._check = options, threads, check
         self._snapshots: dict[str, Snapshot] = {}
 
     def old_table(self, pretrained: EmbeddingSnapshot, *, with_state: bool) -> OldTable:
@@ -83,24 +93,28 @@ class Sources:
             self._snapshots[uri] = open_snapshot(uri, options=self._options, check=self._check)
         snapshot = self._snapshots[uri]
         table = snapshot.table(pretrained.emb_name, with_state=with_state)
-        return OldTable(snapshot, table, snapshot.reader(table.weight), self._progress)
+        return OldTable(snapshot, table, snapshot.reader(table.weight), self.progress)
 
-    def new_vocabulary(self, table: EmbeddingBagConfig) -> tuple[Vocabulary, VocabularyRef] | None:
-        """The vocabulary that the new table is to have, if it has one."""
+    def new_files(self, table: EmbeddingBagConfig) -> VocabularyFiles | None:
+        """The files of the vocabulary that the new table is to have, if it has one."""
         if table.vocab is None:
             return None
         donor = table.initializer.donor if table.initializer is not None else None
-        return self._read(table.vocab, table.vocab_columns, None if donor is None else donor.column)
+        return self._open(table.vocab, table.vocab_columns, None if donor is None else donor.column)
 
-    def old_vocabulary(self, table: EmbeddingBagConfig, old: OldTable) -> tuple[Vocabulary, VocabularyRef]:
-        """The vocabulary that the old table was trained with: `pretrained.vocab`, else the one its sidecar records.
+    def new_vocabulary(self, table: EmbeddingBagConfig) -> tuple[Vocabulary, VocabularyRef] | None:
+        """The vocabulary that the new table is to have, if it has one."""
+        files = self.new_files(table)
+        return None if files is None else self._read(files)
+
+    def old_files(self, table: EmbeddingBagConfig, old: OldTable) -> VocabularyFiles:
+        """The files of the vocabulary that the old table was trained with: `pretrained.vocab`, else the recorded one.
 
         Raises:
-            IncompatibleError: There is none (`no-vocabulary`), or it is no longer what the sidecar recorded.
+            IncompatibleError: There is none (`no-vocabulary`).
         """
-        pretrained = table.pretrained
+        pretrained, recorded = table.pretrained, recorded_vocabulary(old)
         assert pretrained is not None
-        recorded = old.snapshot.sidecar.tables.get(old.table.name) if old.snapshot.sidecar is not None else None
         uri = pretrained.vocab or (recorded.uri if recorded is not None else None)
         if uri is None:
             raise IncompatibleError(
@@ -111,12 +125,21 @@ class Sources:
                 found="neither",
                 hint="set pretrained.vocab to the old vocabulary, or by_position: true there to keep rows in place",
             )
-        vocabulary, ref = self._read(uri, pretrained.vocab_columns, None)
+        return self._open(uri, pretrained.vocab_columns, None)
+
+    def old_vocabulary(self, table: EmbeddingBagConfig, old: OldTable) -> tuple[Vocabulary, VocabularyRef]:
+        """The vocabulary that the old table was trained with: `pretrained.vocab`, else the one its sidecar records.
+
+        Raises:
+            IncompatibleError: There is none (`no-vocabulary`), or it is no longer what the sidecar recorded.
+        """
+        vocabulary, ref = self._read(self.old_files(table, old))
+        recorded = recorded_vocabulary(old)
         if recorded is not None and recorded.fingerprint != ref.fingerprint:
             raise IncompatibleError(
                 ErrorKind.VOCABULARY_MISMATCH,
                 "the old vocabulary is not the one the snapshot was written with",
-                where=f"table {table.name}, {uri}",
+                where=f"table {table.name}, {vocabulary.uri}",
                 expected=recorded.fingerprint,
                 found=ref.fingerprint,
                 hint=f"point pretrained.vocab at an unchanged copy of {recorded.uri}",
@@ -131,7 +154,7 @@ class Sources:
             num_old_rows=old.table.num_embeddings,
             options=self._options,
             threads=self._threads,
-            progress=self._progress,
+            progress=self.progress,
         )
 
     def entities_of(self, remap: Remap) -> Vocabulary:
@@ -139,21 +162,26 @@ class Sources:
         assert remap.id_column is not None
         columns = VocabularyColumns(id=remap.id_column, row=remap.new_column)
         return read_vocabulary(
-            remap.uri, columns=columns, options=self._options, threads=self._threads, progress=self._progress
+            remap.uri, columns=columns, options=self._options, threads=self._threads, progress=self.progress
         )
 
-    def _read(
-        self, uri: str, columns: VocabColumns | None, donor_column: str | None
-    ) -> tuple[Vocabulary, VocabularyRef]:
-        vocabulary = read_vocabulary(
+    def _open(self, uri: str, columns: VocabColumns | None, donor_column: str | None) -> VocabularyFiles:
+        return open_vocabulary(
             uri,
             columns=None if columns is None else VocabularyColumns(columns.id, columns.row, columns.count),
             donor_column=donor_column,
             options=self._options,
             threads=self._threads,
-            progress=self._progress,
         )
+
+    def _read(self, files: VocabularyFiles) -> tuple[Vocabulary, VocabularyRef]:
+        vocabulary = files.read_all(progress=self.progress)
         return vocabulary, VocabularyRef(vocabulary.uri, fingerprint_of(vocabulary, threads=self._threads))
+
+
+def recorded_vocabulary(old: OldTable) -> TableVocabulary | None:
+    """The vocabulary of the old table, as the sidecar beside its snapshot records it."""
+    return old.snapshot.sidecar.tables.get(old.table.name) if old.snapshot.sidecar is not None else None
 
 
 def check_dim(table: EmbeddingBagConfig, old: OldTable) -> None:
@@ -202,7 +230,7 @@ def check_vocabularies_given(table: EmbeddingBagConfig, old: OldTable) -> None:
     Raises:
         UsageError: The sidecar records the old table's vocabulary and the table has no `vocab`.
     """
-    recorded = old.snapshot.sidecar.tables.get(old.table.name) if old.snapshot.sidecar is not None else None
+    recorded = recorded_vocabulary(old)
     if table.vocab is None and recorded is not None:
         raise UsageError(
             ErrorKind.BAD_CONFIG,

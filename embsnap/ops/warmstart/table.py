@@ -10,11 +10,13 @@ import numpy as np
 from embsnap.config.embedding import EmbeddingBagConfig, OptimizerStatePolicy, ReservedPolicy
 from embsnap.formats.dtypes import to_numpy
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite
+from embsnap.model.dtypes import DType
 from embsnap.model.findings import Finding
 from embsnap.ops.warmstart.fetching import Fetching
 from embsnap.ops.warmstart.initial_rows import InitialRows, OldRows, resolve_initializer
 from embsnap.ops.warmstart.mapping import map_table
 from embsnap.ops.warmstart.paths import weight_path
+from embsnap.ops.warmstart.peers import WHOLE, Share, together
 from embsnap.ops.warmstart.result import Alignment, RowCounts
 from embsnap.ops.warmstart.rows import WarmRows
 from embsnap.ops.warmstart.sources import OldTable, Sources, VocabularyRef, check_dim, new_dtype
@@ -54,6 +56,8 @@ class PlannedTable:
     row_map: str | None
     """URI of the row map that was given."""
     state_policy: OptimizerStatePolicy
+    num_mapped_rows: int
+    """How many rows of its row map are filled in."""
 
     @property
     def num_bytes_to_read(self) -> int:
@@ -83,8 +87,8 @@ class PlannedTable:
     @property
     def num_map_bytes(self) -> int:
         """Of its row map and entity keys, held until it is written."""
-        arrays = (self.rows.row_V, self.rows.new_rows_N, self.rows.new_keys_N, self.rows.donor_row_N)
-        return sum(array.nbytes for array in arrays if array is not None)
+        arrays = (self.rows.new_rows_N, self.rows.new_keys_N, self.rows.donor_row_N)
+        return 8 * self.num_mapped_rows + sum(array.nbytes for array in arrays if array is not None)
 
 
 def plan_table(
@@ -97,16 +101,39 @@ def plan_table(
     threads: int,
     log_norm: bool,
     row_map: str | None = None,
+    share: Share = WHOLE,
 ) -> PlannedTable:
-    """Check one table's sources against its config and map its rows."""
+    """Check one table's sources against its config and map its rows, together with others that have a share in it."""
+    old, dtype = together(share.peers, lambda: _old_side(table, sources, optimizer_state))
+    mapping = map_table(table, old, sources, identical=identical, threads=threads, row_map=row_map, share=share)
+    old_rows = None if old is None else OldRows(old.weight, mapping.old_rows_N, mapping.donor_row, share.peers)
+    initial = resolve_initializer(table, old_rows)
+    return together(
+        share.peers, lambda: _planned(table, old, dtype, mapping, initial, prefix, optimizer_state, log_norm=log_norm)
+    )
+
+
+def _old_side(
+    table: EmbeddingBagConfig, sources: Sources, optimizer_state: OptimizerStateForm
+) -> tuple[OldTable | None, DType]:
     with_state = carries_state(table, optimizer_state)
     old = None if table.pretrained is None else sources.old_table(table.pretrained, with_state=with_state)
     if old is not None:
         check_dim(table, old)
-    dtype = new_dtype(table, old)
-    mapping = map_table(table, old, sources, identical=identical, threads=threads, row_map=row_map)
-    old_rows = None if old is None else OldRows(old.weight, mapping.old_rows_N, mapping.donor_row)
-    initial = resolve_initializer(table, old_rows)
+    return old, new_dtype(table, old)
+
+
+def _planned(
+    table: EmbeddingBagConfig,
+    old: OldTable | None,
+    dtype: DType,
+    mapping: TableMapping,
+    initial: InitialRows,
+    prefix: str,
+    optimizer_state: OptimizerStateForm,
+    *,
+    log_norm: bool,
+) -> PlannedTable:
     rows = _warm_rows(table, old, mapping, initial, to_numpy(dtype))
     tap = Tap(rows, with_norms=log_norm)
     path = weight_path(prefix, table.name)
@@ -129,7 +156,13 @@ def plan_table(
         findings=mapping.findings,
         row_map=None if mapping.row_map is None else mapping.row_map[0],
         state_policy=table.optimizer_state,
+        num_mapped_rows=_num_mapped_rows(mapping),
     )
+
+
+def _num_mapped_rows(mapping: TableMapping) -> int:
+    whole = 0 if mapping.row_V is None else len(mapping.row_V)
+    return whole if mapping.num_mapped_rows is None or mapping.row_V is None else mapping.num_mapped_rows
 
 
 def _warm_rows(

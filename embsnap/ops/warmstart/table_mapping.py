@@ -24,6 +24,7 @@ class TableMapping:
     alignment: Alignment
     counts: RowCounts
     row_V: NDArray[np.int64] | None = None
+    """Filled in where this process wants it, if several have mapped the table together; as are the arrays below."""
     new_rows_N: NDArray[np.int64] | None = None
     new_keys_N: NDArray[np.uint64] | None = None
     donor_row_N: NDArray[np.int64] | None = None
@@ -34,7 +35,9 @@ class TableMapping:
     vocabularies: tuple[VocabularyRef | None, VocabularyRef | None] = (None, None)
     """Old and new."""
     num_entities: int = 0
-    """In both vocabularies together, as they were in memory."""
+    """In both vocabularies together, as they were in this process's memory."""
     findings: tuple[Finding, ...] = ()
     row_map: tuple[str, str] | None = None
     """URI of the row map that was given, and a fingerprint of what it says."""
+    num_mapped_rows: int | None = None
+    """How many of `row_V` are filled in; None for all."""

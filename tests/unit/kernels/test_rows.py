@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from embsnap.kernels import rows
-from embsnap.kernels.rows import RowCheck, check_rows
+from embsnap.kernels.rows import HeldRows, RowCheck, check_rows
+from embsnap.ops.vocab_gaps import holes_of
 
 
 @pytest.fixture(params=["dense", "sparse"])
@@ -66,3 +67,14 @@ def test_the_input_may_be_strided_and_read_only():
     given = np.repeat(np.arange(10), 2)[::2]
     given.flags.writeable = False
     assert check_rows(given, 10) == RowCheck(9, 0, (), 0, (), 0, ())
+
+
+@pytest.mark.parametrize("taken", [[], [0], [63], [64], [5, 3, 200, 7], list(range(2, 190, 3)), list(range(1, 130))])
+def test_held_rows_say_what_the_rows_say(taken) -> None:
+    rows_N = np.array(taken, np.int64)
+    held = HeldRows.of(rows_N, 201)
+    assert len(held) == len(taken)
+    assert held.check() == check_rows(rows_N, 201)
+    assert held.rows().tolist() == sorted(taken)
+    assert held.rows(3, 180).tolist() == [row for row in sorted(taken) if 3 <= row < 180]
+    np.testing.assert_array_equal(held.holes(), holes_of(rows_N, 201).reshape(-1, 2))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embsnap.model.findings import Severity
-from embsnap.ops.vocab_gaps import taken_rows, undeclared_gaps
+from embsnap.ops.vocab_gaps import holes_of, taken_rows, undeclared_gaps
 from embsnap.testing.vocabularies import make_vocabulary
 
 ROWS = st.lists(st.integers(0, 40), min_size=1, max_size=30)
@@ -22,7 +22,7 @@ def rows_in(ranges):
 def test_gaps_are_counted_as_sets_count_them(rows, ranges):
     vocabulary = make_vocabulary(list(range(len(rows))), rows)
     missing = set(range(max(rows))) - set(rows) - rows_in(ranges)
-    found = undeclared_gaps(vocabulary, None, ranges)
+    found = undeclared_gaps(vocabulary.uri, holes_of(vocabulary.rows_N, None), ranges)
     assert sum(finding.count for finding in found) == len(missing)
     if missing:
         first = found[0].examples[0]
@@ -39,7 +39,7 @@ def test_taken_rows_are_counted_as_sets_count_them(rows, ranges):
 
 def test_what_it_says():
     vocabulary = make_vocabulary([7, 8, 9], [1, 5, 12])
-    (gap,) = undeclared_gaps(vocabulary, 10, [(0, 1), (3, 4)])
+    (gap,) = undeclared_gaps(vocabulary.uri, holes_of(vocabulary.rows_N, 10), [(0, 1), (3, 4)])
     assert (gap.severity, gap.kind, gap.count) == (Severity.ERROR, "row-gaps", 2)
     assert gap.examples == ("rows [2, 3)", "rows [4, 5)")
     (taken,) = taken_rows(vocabulary, [(0, 2), (12, 2**63)])
@@ -50,7 +50,8 @@ def test_what_it_says():
 
 def test_the_largest_rows():
     vocabulary = make_vocabulary([1, 2], [0, 2**63 - 1])
-    (gap,) = undeclared_gaps(vocabulary, None, [])
+    holes = holes_of(vocabulary.rows_N, None)
+    (gap,) = undeclared_gaps(vocabulary.uri, holes, [])
     assert gap.count == 2**63 - 2
-    assert undeclared_gaps(vocabulary, None, [(1, 2**63 - 1)]) == []
+    assert undeclared_gaps(vocabulary.uri, holes, [(1, 2**63 - 1)]) == []
     assert taken_rows(vocabulary, [(1, 2**63 - 1)]) == []
