@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
+import embsnap
 from embsnap.cli.main import main
 from embsnap.formats.torchsnapshot import layout
 from embsnap.formats.torchsnapshot.snapshot import open_snapshot
@@ -117,3 +118,22 @@ def test_a_taken_destination_ends_all_ranks(tmp_path, config) -> None:
     assert done.returncode != 0
     assert "exitcode  : 7" in done.stderr
     assert open_snapshot(f"{tmp_path}/old").metadata_sha256 == before
+
+
+def test_damage_that_one_rank_meets_ends_all(tmp_path) -> None:
+    """Rank 1 fills the rows at the end, which are not those that were written."""
+    table = {"name": "user", "num_embeddings": 400_000, "embedding_dim": DIM}
+    model = embsnap.LargeEmbeddings(embsnap.LargeEmbeddingsConfig.model_validate({"tables": [table]}))
+    model.weight("user").data.fill_(1)
+    embsnap.save(model, f"{tmp_path}/old")
+    (damaged,) = (file for file in (tmp_path / "old").rglob("*") if file.is_file() and file.stat().st_size > 1_000_000)
+    with damaged.open("r+b") as file:
+        file.seek(-8, os.SEEK_END)
+        file.write(bytes(4))
+    pretrained = {"emb_name": "user", "embedding_snapshot_uri": f"{tmp_path}/old", "by_position": True}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump({"tables": [table | {"pretrained": pretrained}]}))
+    done = launch(2, tmp_path / "job.yaml", "--out", f"{tmp_path}/out", script=("-m", "embsnap"))
+    assert done.returncode != 0
+    assert "embsnap: rank 1: " in done.stderr  # as rank 0 says it
+    assert done.stderr.count("are not those that were written") == 2
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
