@@ -151,7 +151,12 @@ class Run:
         self, options: WarmstartOptions, progress: Progress, share: Share = WHOLE
     ) -> tuple[LargeEmbeddingsConfig, WarmstartPlan]:
         config = together(share.peers, self._config)
-        return config, plan_warmstart(config, options, share=share, progress=progress)
+        try:
+            return config, plan_warmstart(config, options, share=share, progress=progress)
+        except UsageError as error:
+            if error.kind is ErrorKind.NOTHING_TO_DO:  # what it lacks, the file lacks
+                error.where = error.where or self.config
+            raise
 
     def _config(self) -> LargeEmbeddingsConfig:
         return read_large_embeddings(self.config, at=self.at, environ=config_environ(), options=self.storage_options)

@@ -133,6 +133,13 @@ def test_exit_codes_of_configs(embsnap, config, tmp_path, old, new, exit_code) -
     assert not (tmp_path / "out").exists()
 
 
+def test_a_config_without_a_pretrained_table_is_named(embsnap, config, tmp_path) -> None:
+    config.write_text("tables:\n- {name: user, num_embeddings: 3, embedding_dim: 2}\n")
+    done = embsnap("warmstart", config, "--out", tmp_path / "new", "--no-model")
+    assert done.exit_code == 2
+    assert f"{config}: no table has `pretrained`" in done.stderr
+
+
 def test_a_taken_destination(embsnap, config, tmp_path) -> None:
     assert embsnap("warmstart", config, "--out", tmp_path / "out", "--no-model").exit_code == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
