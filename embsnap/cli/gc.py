@@ -37,8 +37,9 @@ def command(
 
     URI is where a snapshot or a vocabulary is or was to be, or the directory of a run, whose steps are looked at as
     well. Only what embsnap wrote is considered: objects of runs that no committed snapshot names, those of copies that
-    were not finished, sidecars of metadata that are not there, and what writers left that died, parts of uploads that S3
-    keeps included. A run or a copy whose newest object is younger than --older-than may still be at work and is kept. Nothing is deleted without --apply.
+    were not finished, sidecars of metadata that are not there, and what writers left that died, parts of uploads that
+    S3 keeps included. A run or a copy whose newest object is younger than --older-than may still be at work and is
+    kept. Nothing is deleted without --apply.
 
     \b
     Examples:
