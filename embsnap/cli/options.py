@@ -46,14 +46,15 @@ class _Size(click.ParamType[int]):
 
 
 class _KeyValue(click.ParamType[tuple[str, str]]):
-    name = "key=value"
+    def __init__(self, form: str = "key=value") -> None:
+        self.name = form
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         if isinstance(value, tuple):
             return value
         key, equals, text = str(value).partition("=")
         if not key or not equals:
-            self.fail(f"{value!r} is not of the form key=value", param, ctx)
+            self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
         return key, text
 
 
@@ -164,7 +165,7 @@ def by_table_option(flag: str, parameter: str, description: str, value: str = "U
     return click.option(
         flag,
         parameter,
-        type=_KeyValue(),
+        type=_KeyValue(f"TABLE={value}"),
         multiple=True,
         callback=as_dict,
         metavar=f"TABLE={value}",

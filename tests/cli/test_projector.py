@@ -53,3 +53,9 @@ def test_a_taken_destination(projector, root):
 
 def test_a_vocabulary_of_no_table(embsnap, root):
     assert embsnap("projector", root / "run", "--vocab", "post=x", "--dry-run").exit_code == 3
+
+
+def test_a_vocabulary_without_its_table(embsnap, root):
+    run = embsnap("projector", root / "run", "--vocab", "x", "--dry-run")
+    assert run.exit_code == 2
+    assert "'x' is not of the form TABLE=URI" in run.stderr

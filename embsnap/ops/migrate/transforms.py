@@ -19,6 +19,8 @@ from embsnap.ops.migrate.nodes import Transform
 
 __all__ = ["Cast", "CastErrors", "Columns", "Dequantize", "Limit", "Project", "Quantize", "Tally", "quantized_dim"]
 
+_INT8 = "int8"
+"""What people call rows of bytes with a scale and an offset."""
 _Rows = NDArray[Any]
 _Index = NDArray[np.int64]
 _SCALE_BYTES = 8
@@ -113,9 +115,10 @@ class _Measured(Transform):
 
     def _refuse_error(self, rows_N: _Index, before_ND: _Rows, error_ND: _Rows, largest: float) -> None:
         i, j = (int(index) for index in np.unravel_index(int(error_ND.argmax()), error_ND.shape))
+        name = _INT8 if self.dtype == np.uint8 else self.dtype.name
         raise IncompatibleError(
             ErrorKind.CAST_ERROR,
-            f"casting to {self.dtype.name} changes a value by more than is allowed",
+            f"casting to {name} changes a value by more than is allowed",
             where=f"table {self.table}, row {rows_N[i]}, column {j}",
             expected=f"a difference of at most {self.max_error:.6g}",
             found=f"{largest:.6g} of {float(before_ND[i, j]):.6g}",

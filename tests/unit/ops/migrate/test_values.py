@@ -49,6 +49,8 @@ def test_a_cast_beyond_its_bound_writes_nothing(begun, root: str) -> None:
     with pytest.raises(IncompatibleError, match=r"table user, row \d+, column \d: casting to float16") as caught:
         begun.cast("user", "fp16", max_error=1e-6).write(f"{root}/out")
     assert caught.value.kind is ErrorKind.CAST_ERROR
+    with pytest.raises(IncompatibleError, match="casting to int8"):
+        begun.cast("user", "int8", max_error=1e-6).write(f"{root}/out")
     begun.cast("user", "fp16", max_error=1e-2).write(f"{root}/out")
 
 
