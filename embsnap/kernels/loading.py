@@ -16,7 +16,7 @@ from embsnap.kernels.narrowing import narrow
 from embsnap.kernels.rows import check_rows
 from embsnap.model.vocabulary import IdType
 
-__all__ = ["kernels_loading", "load_fingerprint", "load_migration", "load_soon", "load_warmstart"]
+__all__ = ["kernels_loading", "load_fingerprint", "load_migration", "load_warmstart"]
 
 
 @contextmanager
@@ -34,15 +34,6 @@ def kernels_loading(load: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         thread.join()
-
-
-def load_soon(load: Callable[[], object]) -> None:
-    """Load kernels in a thread of its own while the caller goes on with something else; the process's end waits for it.
-
-    Args:
-        load: As for `kernels_loading`.
-    """
-    Thread(target=load, name="embsnap-kernels").start()
 
 
 def load_fingerprint() -> None:

@@ -13,7 +13,6 @@ from embsnap.config.embedding import LargeEmbeddingsConfig, Mode
 from embsnap.config.environ import config_environ
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.kernels.join import Join, join
-from embsnap.kernels.loading import load_soon, load_warmstart
 from embsnap.live.arrays import TensorRows
 from embsnap.live.device import choose_device
 from embsnap.live.device_join import DeviceJoin
@@ -39,8 +38,6 @@ from embsnap.ops.warmstart.result import WarmstartResult
 __all__ = ["build_and_write", "fill_model", "table_dtypes", "warm_start"]
 
 _TABLE_DTYPES = ("float32", "float16", "bfloat16")
-
-load_soon(load_warmstart)  # whoever imports this is about to build a model
 
 
 def warm_start(

@@ -112,7 +112,7 @@ class Carrier:
 
     def _check(self, each: SourceObject, found: ObjectSums) -> None:
         """Compare what was read of an object with what is known of it."""
-        if each.crc32c is not None and int(found.crc32c, 16) != each.crc32c:
+        if each.info.crc32c is not None and int(found.crc32c, 16) != each.info.crc32c:
             raise _garbled(self.source, each, found)
         if each.sums is not None and found.crc32c != each.sums.crc32c:
             raise _corrupt(self.source, each, each.sums, found)
@@ -156,7 +156,7 @@ def _garbled(store: Store, each: SourceObject, found: ObjectSums) -> StorageErro
         ErrorKind.CORRUPT_TRANSFER,
         "came over with other bytes than the server has",
         where=f"{store.uri}/{each.location}",
-        expected=f"CRC-32C {each.crc32c:08x}",
+        expected=f"CRC-32C {each.info.crc32c:08x}",
         found=found.crc32c,
         hint="copy it again; what is there already is kept",
     )

@@ -84,7 +84,7 @@ def test_a_snapshot_and_itself(embsnap, days):
     [
         (("--fail-if", "cosine.p5 0.8"), 2, "is no condition"),
         (("--table", "post"), 3, "there is no such table"),
-        (("--vocab-a", "user"), 2, "key=value"),
+        (("--vocab-a", "user"), 2, "TABLE=URI"),
     ],
 )
 def test_what_is_refused(embsnap, days, arguments, exit_code, said):

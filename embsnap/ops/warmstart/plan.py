@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from time import monotonic
 
 from embsnap.config.embedding import LargeEmbeddingsConfig
-from embsnap.errors import ErrorKind, GateError, UsageError
+from embsnap.errors import ErrorKind, GateError, StorageError, UsageError
 from embsnap.formats.sidecar import Lineage, Parent, TableVocabulary
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite, write_snapshot
 from embsnap.kernels.join import Join, join
@@ -24,7 +24,7 @@ from embsnap.kernels.loading import kernels_loading, load_warmstart
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.memory import Budget, available_memory
 from embsnap.ops.warmstart.paths import DEFAULT_PREFIX, check_prefix
-from embsnap.ops.warmstart.peers import WHOLE, Share
+from embsnap.ops.warmstart.peers import WHOLE, Peers, Share
 from embsnap.ops.warmstart.result import TableReport, WarmstartResult
 from embsnap.ops.warmstart.sources import Sources
 from embsnap.ops.warmstart.state import OptimizerStateForm
@@ -180,6 +180,7 @@ def plan_warmstart(
         SnapshotError: A snapshot is torn or corrupt.
         IncompatibleError: Shapes, dtypes or vocabularies do not fit.
         GateError: A table's coverage is below `min_coverage` or `min_weighted_coverage`.
+        StorageError: The storage failed, or what the ranks have found is not the same (`object-replaced`).
     """
     began = monotonic()
     check_prefix(options.prefix)
@@ -211,7 +212,9 @@ def plan_warmstart(
         )
     _check_gates(tables, options)
     budget = Budget.of(options.memory_budget or available_memory() // 4, options.threads)
-    return WarmstartPlan(tables, options, budget, monotonic() - began)
+    plan = WarmstartPlan(tables, options, budget, monotonic() - began)
+    _check_same(plan, share.peers)
+    return plan
 
 
 def write_warmstart(plan: WarmstartPlan, uri: str, *, progress: Progress = SILENT) -> WarmstartResult:
@@ -265,6 +268,24 @@ def _check_row_maps(config: LargeEmbeddingsConfig, row_maps: Mapping[str, str]) 
                 expected=f"one of {', '.join(usable)}",
                 found=name,
             )
+
+
+def _check_same(plan: WarmstartPlan, peers: Peers) -> None:
+    """Refuse to apply different plans together.
+
+    Raises:
+        StorageError: `object-replaced`.
+    """
+    digests = peers.agree(lambda: plan.digest)
+    if len(set(digests)) > 1:
+        raise StorageError(
+            ErrorKind.OBJECT_REPLACED,
+            "the ranks have found different snapshots, vocabularies or settings",
+            where=", ".join(sorted({table.old.snapshot.uri for table in plan.tables if table.old is not None})),
+            expected=f"the plan {digests[0][:12]} of rank 0 on all ranks",
+            found=", ".join(f"{digest[:12]} on rank {rank}" for rank, digest in enumerate(digests) if rank),
+            hint="name a step instead of @latest, and give all ranks one config",
+        )
 
 
 def _check_gates(tables: tuple[PlannedTable, ...], options: WarmstartOptions) -> None:

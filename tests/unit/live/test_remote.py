@@ -86,7 +86,7 @@ def test_what_a_rank_writes_is_fetched_once(root, rows, far, monkeypatch, tmp_pa
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     config = parse(root)
     options = WarmstartOptions(threads=1, memory_budget=256 << 10)
-    write_together(lambda: (config, plan_warmstart(config, options)), f"{root}/together", live=None)
+    write_together(lambda share: (config, plan_warmstart(config, options, share=share)), f"{root}/together", live=None)
     store = far[f"{root}/old"]
     assert store.ranges <= 4  # one for each old shard, not thousands for rows that lie apart
     order = np.random.default_rng(1).permutation(NEW)

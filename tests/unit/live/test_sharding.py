@@ -26,6 +26,7 @@ from embsnap.live.modules import LargeEmbeddings
 from embsnap.live.shared_model import HeldRows, LiveOptions
 from embsnap.live.shared_write import holders_of, write_together
 from embsnap.model.dtypes import DTYPES
+from embsnap.ops.warmstart.peers import Share
 from embsnap.ops.warmstart.plan import WarmstartPlan, plan_warmstart, write_warmstart
 from embsnap.testing.tables import ArrayRows, read_array, write_arrays
 
@@ -121,8 +122,8 @@ def test_a_job_of_one_process(tmp_path, data_type, num_looked_up) -> None:
     table = {"name": "user", "num_embeddings": 30, "embedding_dim": 4, "data_type": data_type}
     config = LargeEmbeddingsConfig.model_validate({"tables": [table | {"pretrained": pretrained}]})
 
-    def make_plan() -> tuple[LargeEmbeddingsConfig, WarmstartPlan]:
-        return config, plan_warmstart(config)
+    def make_plan(share: Share) -> tuple[LargeEmbeddingsConfig, WarmstartPlan]:
+        return config, plan_warmstart(config, share=share)
 
     result = write_together(make_plan, f"{tmp_path}/live", live=LiveOptions("cpu", Mode.EVALUATE))
     write_warmstart(plan_warmstart(config), f"{tmp_path}/plain")

@@ -21,7 +21,7 @@ ROWS = np.random.default_rng(0).normal(size=(NUM_ROWS, 64)).astype(np.float32)
 IDS = np.random.default_rng(1).permutation(NUM_ROWS + 50)[:NUM_ROWS]
 STATE = "optimizer/state/o.ebc.embedding_bags.user.weight/user.momentum1"
 MOMENTUM = np.arange(NUM_ROWS, dtype=np.float32)
-BLOCK_BYTES = 128 << 10
+BLOCK_BYTES = 64 << 10
 """Of the small budget, read at a time."""
 OBJECT = re.compile(r"/o/source/embsnap/[^/]+/\d+\?.*alt=media")
 

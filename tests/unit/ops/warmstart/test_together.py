@@ -279,6 +279,24 @@ def test_the_same_refusals(tmp_path, days, make_rows, what, day) -> None:
     assert str(caught.value) == str(alone.value)
 
 
+def test_ranks_that_find_different_things(days, vocabularies) -> None:
+    vocabularies()
+    job = Job(2)
+
+    def plan(rank: int) -> WarmstartPlan:
+        options = WarmstartOptions(prefix=f"model/step{rank}")
+        return plan_warmstart(days.parsed(NEW_ROWS), options, share=Share(Thread(rank, job)))
+
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(plan, rank) for rank in range(2)]
+    for future in futures:
+        error = future.exception()
+        assert isinstance(error, EmbsnapError)
+        assert error.kind is ErrorKind.OBJECT_REPLACED
+        assert "on rank 1" in str(error)
+        assert "@latest" in str(error)
+
+
 def test_gates_and_restores(days, vocabularies) -> None:
     vocabularies()
     with pytest.raises(EmbsnapError) as gate:
