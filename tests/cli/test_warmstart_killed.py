@@ -41,11 +41,15 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("number", "exit_code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
-    ids=["SIGINT", "SIGTERM", "SIGKILL"],
+    ("number", "exit_code", "flags"),
+    [
+        (signal.SIGINT, 130, ("--no-model",)),
+        (signal.SIGTERM, 143, ("--no-model",)),
+        (signal.SIGKILL, -signal.SIGKILL, ("--no-model",)),
+        (signal.SIGTERM, 143, ("--mode", "evaluate")),
+    ],
+    ids=["SIGINT", "SIGTERM", "SIGKILL", "SIGTERM of a live model"],
 )
-@pytest.mark.parametrize("flags", [("--no-model",), ("--mode", "evaluate")], ids=["no model", "live"])
 def test_stopped_while_writing(days, tmp_path, number, exit_code, flags) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "embsnap", "warmstart", days / "config.yaml", "--out", out, *flags]

@@ -15,19 +15,17 @@ from tests.torture.tally import Tally, table
 SCRIPT = Path(__file__).parents[2] / "scripts" / "torture"
 
 
-@pytest.mark.parametrize(
-    "part", ["kills", "interruptions", "stores", "connections", "lies", "corruptions", "races", "fuzz"]
-)
-def test_a_hundredth_of_it(part: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("parts", ["kills,interruptions,corruptions,races", "stores", "connections,lies", "fuzz"])
+def test_a_hundredth_of_it(parts: str, tmp_path: Path) -> None:
     out = tmp_path / "table.md"
-    command = [sys.executable, SCRIPT, "--share", "0.01", "--seed", "7", "--only", part, "--out", out]
+    command = [sys.executable, SCRIPT, "--share", "0.01", "--seed", "7", "--only", parts, "--out", out]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert done.stdout == out.read_text()
     rows = re.findall(r"^\| (?P<what>.+) \| (?P<tried>[\d,]+) \| .* \| 0 \|$", done.stdout, re.MULTILINE)
     assert rows
     assert all(int(tried.replace(",", "")) > 0 for _, tried in rows)
-    assert part != "kills" or "ended with objects of the killed" in done.stdout
+    assert "kills" not in parts or "ended with objects of the killed" in done.stdout
 
 
 def test_losses_are_counted() -> None:
