@@ -180,9 +180,8 @@ class _Sorting:
         gather_rows(data, order, np.arange(len(order)), grouped)
         bounds = [0, *(np.flatnonzero(np.diff(sorted_M)) + 1).tolist(), len(order)] if len(order) else []
         runs = list(pairwise(bounds))
-        turn = (
-            (start // max(1, end - start)) * 37 % max(1, len(runs))
-        )  # threads begin at different parts, so that they do not wait for each other
+        # threads begin at different parts, so that they do not wait for each other
+        turn = start // max(1, end - start) * 37 % max(1, len(runs))
         for begin, stop in runs[turn:] + runs[:turn]:
             part = int(sorted_M[begin])
             first = self.file.append(part, grouped[begin:stop])
