@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from embsnap.kernels.sorted_runs import SortedRuns, mean_and_std
+from embsnap.kernels.order_statistics import OrderStatistics, mean_and_std
 from embsnap.model.distribution import Distribution, Histogram
 
 __all__ = ["DEFAULT_PERCENTILES", "percentile_of", "spread"]
@@ -46,7 +46,7 @@ def spread(
         scratch_V: `float64[V]` to sort the values in; else room is made.
         threads: How many threads work on it, which changes nothing.
     """
-    ordered = SortedRuns.of(values_V, scratch_V, threads=threads)
+    ordered = OrderStatistics(values_V, scratch_V, threads=threads)
     if not ordered.num:
         return None
     low, high = ordered.at([0, ordered.num - 1])
@@ -63,7 +63,7 @@ def spread(
     )
 
 
-def _histogram(ordered: SortedRuns, edges: NDArray[np.float64]) -> Histogram:
+def _histogram(ordered: OrderStatistics, edges: NDArray[np.float64]) -> Histogram:
     """A bin holds its lower edge and not its upper one, except the last, which holds both."""
     reached = ordered.num_below(edges)
     reached[-1] = ordered.num_up_to(edges[-1])

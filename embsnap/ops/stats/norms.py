@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embsnap.kernels.sorted_runs import SortedRuns, mean_and_std
+from embsnap.kernels.order_statistics import OrderStatistics, mean_and_std
 from embsnap.model.table_stats import PERCENTILES, NormHistogram, NormStats
 
 __all__ = ["SortedNorms"]
@@ -25,7 +25,7 @@ class SortedNorms:
 
     norms_N: NDArray[np.float64]
     """As they came; NaN for rows that are not finite, and none is infinite."""
-    ordered: SortedRuns
+    ordered: OrderStatistics
     """Of the finite rows."""
     threads: int
 
@@ -34,7 +34,7 @@ class SortedNorms:
         cls, norms_N: NDArray[np.float64], into: NDArray[np.float64] | None = None, *, threads: int = 1
     ) -> SortedNorms:
         """Sort norms in `into`, or in an array of its own."""
-        return cls(norms_N, SortedRuns.of(norms_N, into, threads=threads), threads)
+        return cls(norms_N, OrderStatistics(norms_N, into, threads=threads), threads)
 
     def num_up_to(self, norm: float) -> int:
         """Rows whose norm is at most `norm`."""
@@ -66,7 +66,7 @@ class SortedNorms:
         return NormStats(mean, std, values, _histogram(self.ordered, self.num_dead))
 
 
-def _histogram(ordered: SortedRuns, num_dead: int) -> NormHistogram:
+def _histogram(ordered: OrderStatistics, num_dead: int) -> NormHistogram:
     """Bins by the leading bits of a float64: each octave is cut into equal parts, and edges are exact."""
     if ordered.num == num_dead:
         return NormHistogram(1, (), ())

@@ -11,8 +11,8 @@ from math import ceil, floor, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from embsnap.kernels.order_statistics import OrderStatistics
 from embsnap.kernels.row_sums import RowSums, combined
-from embsnap.kernels.sorted_runs import SortedRuns
 from embsnap.model.statistics import row_counts
 from embsnap.model.table_stats import PERCENTILES, Interval, NormStats, RowStats
 from embsnap.ops.stats.spectrum import mean_cosine, spectrum
@@ -40,7 +40,9 @@ def sample_groups(num_rows: int) -> NDArray[np.uint8]:
     return (np.arange(num_rows) % NUM_GROUPS).astype(np.uint8)
 
 
-def intervals(rows: RowStats, sums_G: Sequence[RowSums], ordered: SortedRuns, num_rows: int) -> dict[str, Interval]:
+def intervals(
+    rows: RowStats, sums_G: Sequence[RowSums], ordered: OrderStatistics, num_rows: int
+) -> dict[str, Interval]:
     """95 % confidence intervals by name of statistic.
 
     The mean norm's is the normal one with the finite population's correction; a percentile's lies between two order
@@ -80,7 +82,7 @@ def _shares(rows: RowStats) -> Iterator[tuple[str, Interval]]:
         yield f"rows.{name}_share", Interval(max(0.0, centre - half), min(1.0, centre + half))
 
 
-def _norms(norms: NormStats, ordered: SortedRuns, num_rows: int) -> Iterator[tuple[str, Interval]]:
+def _norms(norms: NormStats, ordered: OrderStatistics, num_rows: int) -> Iterator[tuple[str, Interval]]:
     n = ordered.num
     if n > 1:
         error = _Z * norms.std / sqrt(n - 1) * sqrt(max(0.0, 1 - n / num_rows))
