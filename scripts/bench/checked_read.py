@@ -3,8 +3,9 @@
     python scripts/bench/checked_read.py [--mb 1000] [--rounds 5] [--dir DIR]
 
 Each measurement is a fresh process that reads the rows in order into one buffer of 32 MiB; the clock runs around the
-reading alone. Cold means that the page cache was told to drop the files, remote is fake-gcs-server on loopback. Goal:
-at most 10 % cold or remote. Wall time says little where others are at work, so processor time stands beside it.
+reading alone. Cold means that the page cache was filled anew and then told to drop the files, remote is
+fake-gcs-server on loopback. Goal: at most 10 % cold or remote. Wall time says little where others are at work, so
+processor time stands beside it.
 """
 
 from __future__ import annotations
@@ -91,7 +92,10 @@ def _bench(root: Path, num_mb: int, rounds: int) -> None:
 
         def measured(place: str, how: str):
             def one(number: int) -> Run:
-                drop(local) if place == "cold" else warm(local)
+                drop(local)
+                warm(local)
+                if place == "cold":
+                    drop(local)
                 run = run_process([sys.executable, __file__, "--child", uris[place], how])
                 if number:
                     reports.setdefault(f"{place} {how}", []).append(json.loads(run.stdout))

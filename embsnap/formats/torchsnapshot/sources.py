@@ -19,12 +19,17 @@ from embsnap.formats.block_checks import BlockChecks
 from embsnap.formats.torchsnapshot.piece_checks import PieceChecks
 from embsnap.model.table import Piece
 from embsnap.storage.base import RangeRead, Store, check_location
+from embsnap.storage.mapped import ask_for
 
 __all__ = ["REQUESTS_IN_FLIGHT", "PieceSource", "SourceCache", "StagedRows", "num_calls"]
 
 REQUESTS_IN_FLIGHT = 8
 """How many objects are asked for rows at a time where the storage cannot map."""
 _BYTES_IN_FLIGHT = 64 << 20
+_CALL_BYTES = 16 << 20
+"""Of what is summed, read from afar by one call."""
+_PART_BYTES = 2 << 20
+"""Of what is mapped, copied and compared at a time: it is still in a cache when it is summed."""
 _SCRATCH_BYTES = 1 << 25
 """Of column shards that cannot be mapped, at most this much is read at a time."""
 
@@ -152,7 +157,7 @@ class PieceSource:
         """
         step = end - start
         if self.checks.has_sums and self.mapped() is None:
-            step = max(1, _BYTES_IN_FLIGHT // self.row_bytes)
+            step = max(1, _CALL_BYTES // self.row_bytes)
         yield from ((first, min(first + step, end)) for first in range(start, end, step))
 
     def read(self, start: int, end: int, out_ND: NDArray[Any], *, past_map: bool = False) -> None:
@@ -160,10 +165,15 @@ class PieceSource:
         columns = slice(self.column, self.column + self.num_columns)
         mapped = None if past_map else self.mapped()
         if mapped is not None:
-            out_ND[:, columns] = _as(mapped[start:end], self._dtype)
-            # What was copied out is compared: it is nearer than the mapped file, and summed without waiting for a disk.
-            is_whole = self.num_columns == out_ND.shape[1]
-            self.passed(start, out_ND.reshape(-1).view(np.uint8) if is_whole else mapped[start:end])
+            ask_for(mapped[start:end])
+            step = max(1, _PART_BYTES // self.row_bytes)
+            for first in range(start, end, step):
+                last = min(first + step, end)
+                part_ND = out_ND[first - start : last - start]
+                part_ND[:, columns] = _as(mapped[first:last], self._dtype)
+                # What was copied out is compared: it lies in the core's cache, and the disk reads on meanwhile.
+                is_whole = self.num_columns == out_ND.shape[1]
+                self.passed(first, part_ND.reshape(-1).view(np.uint8) if is_whole else mapped[first:last])
             return
         if self.num_columns == out_ND.shape[1]:
             self.read_runs([(start, end)], out_ND.reshape(-1).view(np.uint8))
