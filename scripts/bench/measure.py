@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -77,10 +78,13 @@ def warm(directory: Path) -> None:
 
 
 def interleave(sides: Mapping[str, Callable[[int], Run]], rounds: int) -> dict[str, list[Run]]:
-    """Run every side once to warm it up, then `rounds` times in turn; a side is given the number of the round."""
+    """Run every side once to warm it up, then `rounds` times in turn; a side is given the number of the round.
+
+    The order is shuffled in every round, so that no side always finds memory and caches as one other side leaves them.
+    """
     runs: dict[str, list[Run]] = {name: [] for name in sides}
     for number in range(rounds + 1):
-        for name, side in sides.items():
+        for name, side in random.Random(number).sample(list(sides.items()), len(sides)):
             os.sync()
             run = side(number)
             print(f"  round {number} {name}: {run.seconds:.2f} s, {run.peak_anon_mb:.0f} MB", file=sys.stderr)
