@@ -36,7 +36,9 @@ def embsnap(capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
+    """Files with slow tests first, so that none is left to one worker at the end; skip what needs a missing GPU."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and not _has_gpu():
         for item in marked:

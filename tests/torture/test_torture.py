@@ -12,6 +12,7 @@ import pytest
 from tests.torture.children import in_child
 from tests.torture.tally import Tally, table
 
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[2] / "scripts" / "torture"
 
 
