@@ -38,12 +38,6 @@ def _modules():
 MODULES = tuple(_modules())
 
 
-@pytest.fixture(params=MODULES, ids=lambda module: module.name)
-def module(request):
-    """Each module in turn."""
-    return request.param
-
-
 @pytest.fixture(scope="session")
 def modules():
     """All modules."""

@@ -11,6 +11,23 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 
 
+def _of_each_module(test):
+    """One test over all modules, as thousands of small ones take their time; it names each module that fails."""
+
+    def walk(modules):
+        failed = []
+        for module in modules:
+            try:
+                test(module)
+            except AssertionError as error:
+                failed.append(f"{module.name}: {error}")
+        assert modules
+        assert not failed, "\n".join(failed)
+
+    walk.__name__, walk.__doc__ = test.__name__, test.__doc__
+    return walk
+
+
 def _functions(tree):
     return [node for node in ast.walk(tree) if isinstance(node, _FUNCTIONS)]
 
@@ -23,32 +40,39 @@ def _body_lines(function):
     return len(set(range(body[0].lineno, body[-1].end_lineno + 1)) - inner) if body else 0
 
 
+@_of_each_module
 def test_it_says_what_it_is_for(module):
     assert ast.get_docstring(module.tree)
 
 
+@_of_each_module
 def test_it_is_short(module):
     assert len(module.text.splitlines()) <= _MAX_FILE_LINES
 
 
+@_of_each_module
 def test_its_functions_are_short(module):
     long = {node.name: _body_lines(node) for node in _functions(module.tree)}
     assert {name: lines for name, lines in long.items() if lines > _MAX_FUNCTION_LINES} == {}
 
 
+@_of_each_module
 def test_its_name_says_what_belongs_in_it(module):
     assert module.path.stem not in {"utils", "util", "helpers", "common", "misc"}
 
 
+@_of_each_module
 def test_annotations_are_not_evaluated(module):
     if module.tree.body[1:]:
         assert "from __future__ import annotations\n" in module.text
 
 
+@_of_each_module
 def test_nothing_in_it_is_left_for_later(module):
     assert re.findall(r"\b(TODO|FIXME|XXX|HACK|NotImplementedError)\b", module.text) == []
 
 
+@_of_each_module
 def test_imports_stand_at_the_top(module):
     """But for the command line, which starts fast and hands over to packages that load slowly."""
     if module.name.startswith("embsnap.cli."):
@@ -62,6 +86,7 @@ def test_imports_stand_at_the_top(module):
     assert inside == []
 
 
+@_of_each_module
 def test_all_holds_what_is_public(module):
     """Every public function and class of the module, and nothing that it has not. Constants may stay out."""
     if module.path.stem in {"__init__", "__main__"}:
@@ -73,12 +98,14 @@ def test_all_holds_what_is_public(module):
     assert {name for name in _defined(module.tree) if not name.startswith("_")} <= set(exported)
 
 
+@_of_each_module
 def test_a_package_is_imported_from_its_modules(module):
     """So that an import costs what it names; the root is the one public face."""
     if module.path.stem == "__init__" and module.name != "embsnap":
         assert len(module.tree.body) == 1
 
 
+@_of_each_module
 def test_what_is_public_is_described(module):
     undescribed = [node.name for node in _public(module.tree) if ast.get_docstring(node) is None]
     assert undescribed == []
