@@ -55,7 +55,7 @@ def test_stopped_while_writing(days, tmp_path, number, exit_code, flags) -> None
     command = [sys.executable, "-m", "embsnap", "warmstart", days / "config.yaml", "--out", out, *flags]
     # Small blocks make the writing last; it has begun once there is an unfinished object of some size.
     slow = subprocess.Popen([*command, "--memory-budget", "1MiB"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while not _unfinished_bytes(out) and slow.poll() is None:
+    while not _unfinished_pages(out) and slow.poll() is None:
         time.sleep(0.001)
     slow.send_signal(number)
     stdout, stderr = slow.communicate(timeout=60)
@@ -69,8 +69,8 @@ def test_stopped_while_writing(days, tmp_path, number, exit_code, flags) -> None
     np.testing.assert_array_equal(read_array(str(out), "user"), np.load(days / "expected.npy"))
 
 
-def _unfinished_bytes(out: Path) -> int:
+def _unfinished_pages(out: Path) -> int:
     try:
-        return sum(path.stat().st_size for path in out.glob("embsnap/*/.embsnap-*.tmp"))
+        return sum(path.stat().st_size for path in out.glob("embsnap/*/.embsnap-*.tmp")) // 4096
     except FileNotFoundError:
         return 0

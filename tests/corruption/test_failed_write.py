@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from embsnap.errors import EmbsnapError, ErrorKind, RefusedError, SnapshotError, StorageError
 from embsnap.formats.torchsnapshot import layout
+from embsnap.formats.torchsnapshot.destination import claim_run
 from embsnap.formats.torchsnapshot.snapshot import open_snapshot
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite, WrittenSnapshot, write_snapshot
 from embsnap.model.dtypes import DTYPES
@@ -70,6 +71,8 @@ def assert_second_run_succeeds(store: Store) -> None:
 
 FAULTS: dict[str, Fault] = {
     "claim": Fault("create", disk_full, match="*/run.json"),
+    "after the claim": Fault("create", input_output_error, match="*/run.json", when="after"),
+    "interrupt after the claim": Fault("create", raising(KeyboardInterrupt()), match="*/run.json", when="after"),
     "first byte": Fault("write", disk_full, match="*/00000"),
     "in an object": Fault("write", disk_full, match="*/00003", after_bytes=5000),
     "in a block": Fault("write", input_output_error, match="*/00003", after_bytes=5001),
@@ -91,6 +94,16 @@ def test_a_failure_leaves_nothing(store: Store, moment: str) -> None:
         write(FaultStore(store, FAULTS[moment]))
     assert_nothing_left(store)
     assert_second_run_succeeds(store)
+
+
+def test_a_claim_of_another_run_stands(store: Store) -> None:
+    """Both claims are of one plan; the second run fails while it asks whose the first one is."""
+    other = claim_run(store, "ab" * 32, "embsnap")
+    with pytest.raises(KeyboardInterrupt):
+        claim_run(
+            FaultStore(store, Fault("create", raising(KeyboardInterrupt()), match="*/run.json")), "ab" * 32, "embsnap"
+        )
+    assert [found.location for found in store.list()] == [f"embsnap/{other}/run.json"]
 
 
 def test_the_error_is_the_storage_s_own(store: Store) -> None:

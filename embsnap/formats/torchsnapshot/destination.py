@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
+from contextlib import suppress
 from itertools import count
 
-from embsnap.errors import ErrorKind, RefusedError, UsageError
+from embsnap.errors import EmbsnapError, ErrorKind, RefusedError, UsageError
 from embsnap.formats.copy_claim import CLAIM_LOCATION
 from embsnap.formats.torchsnapshot.metadata import METADATA_LOCATION
 from embsnap.model.findings import Finding, Severity
@@ -29,6 +31,7 @@ __all__ = [
 
 _RUN_OBJECT = re.compile(r"embsnap/([0-9a-f]{12}-[0-9]+)/(?:run(?:-[0-9]+)?\.json|[0-9]{5,}(?:\.json)?)")
 _SIDECAR = re.compile(r"\.embsnap/[0-9a-f]{16}\.json")
+_MAX_CLAIM_BYTES = 1 << 16
 _DIGEST = re.compile(r"[0-9a-f]{12,}")
 
 
@@ -86,6 +89,7 @@ def claim_run(store: Store, plan_digest: str, tool: str) -> str:
         expected = "at least 12 lower-case hex digits"
         raise UsageError(ErrorKind.BAD_OPTION, "no digest of a plan", expected=expected, found=repr(plan_digest))
     claim = {"schema": "embsnap.run", "version": 1, "plan_digest": plan_digest, "tool": tool}
+    claim["token"] = secrets.token_hex(8)  # tells this claim from any other one
     data = json.dumps(claim).encode() + b"\n"
     for attempt in count():
         run_id = f"{plan_digest[:12]}-{attempt}"
@@ -95,8 +99,18 @@ def claim_run(store: Store, plan_digest: str, tool: str) -> str:
             if store.stat(run_location(run_id)) is None:
                 raise
             continue
+        except BaseException:
+            _withdraw_claim(store, run_location(run_id), data)
+            raise
         return run_id
     raise AssertionError("count() does not end")
+
+
+def _withdraw_claim(store: Store, location: str, data: bytes) -> None:
+    """Delete a claim that was being made, if it was and is ours."""
+    with suppress(EmbsnapError):
+        if store.stat(location) is not None and store.read(location, limit=_MAX_CLAIM_BYTES) == data:
+            store.delete(location)
 
 
 def run_location(run_id: str) -> str:

@@ -85,8 +85,8 @@ def write_snapshot(
     started = time.perf_counter()
     check_contents(arrays, values)
     notes = check_destination(store)
-    run_id = claim_run(store, plan_digest, TOOL)
     layouts = place([array.rows for array in arrays])
+    run_id = claim_run(store, plan_digest, TOOL)
     objects = [(object_location(run_id, index), layout) for index, layout in enumerate(layouts)]
     metadata = encode_metadata(build_manifest(arrays, values, objects))
     try:
