@@ -177,7 +177,7 @@ def _write_details(found: MigratedTable, write: Write) -> None:
         error = f"largest change {cast.largest_error:.6g}, root mean square {cast.rms_error:.6g}"
         write(f"{found.name}: cast to {cast.to}: {error}{cut}")
     if found.repaired_rows is not None:
-        write(f"{found.name}: {found.repaired_rows:,} rows repaired")
+        write(f"{found.name}: repaired rows: {found.repaired_rows:,}")
     for name, value in found.figures.items():
         write(f"{found.name}: {name.replace('_', ' ')} {value:.6g}")
 

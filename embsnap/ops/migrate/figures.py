@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embsnap.formats.torchsnapshot.assembly import PlacedArray
 from embsnap.model.findings import Finding, Severity
@@ -25,6 +26,8 @@ __all__ = ["bytes_read", "estimate", "report"]
 
 _WRITE_BYTES_PER_S = 1e9
 _SAMPLES = 4
+_PART_BYTES = 1 << 16
+"""Mapped, or read, at a time when one of its bytes is touched."""
 _TRACE_ROWS = 1 << 20
 _ENTITY_BYTES = 40
 """Most that an entity takes while vocabularies are joined."""
@@ -40,13 +43,14 @@ def bytes_read(node: RowNode) -> int:
 
 
 def estimate(plan: MigrationPlan) -> float:
-    """Seconds that applying should take: a few blocks of each table are read, and the rest is reckoned from them."""
+    """Seconds that a run should take, as long to plan as this plan took: a few blocks of each table are read, and the
+    rest is reckoned from them."""
     seconds = 0.0
     for table in plan.changed():
         for node in (table.rows, *(state.rows for state in table.state)):
             for rows in _read_in_order(node) or [node]:
                 seconds += _reading_seconds(rows, plan.budget.block_bytes)
-    return seconds / plan.options.threads + _num_bytes_to_write(plan) / _WRITE_BYTES_PER_S
+    return plan.seconds + seconds / plan.options.threads + _num_bytes_to_write(plan) / _WRITE_BYTES_PER_S
 
 
 def _read_in_order(node: RowNode) -> list[RowNode]:
@@ -56,15 +60,32 @@ def _read_in_order(node: RowNode) -> list[RowNode]:
 
 
 def _reading_seconds(node: RowNode, block_bytes: int) -> float:
-    num_rows = max(1, min(node.num_rows, block_bytes // max(1, node.row_bytes)))
-    starts = sorted({int(at) for at in np.linspace(0, max(0, node.num_rows - num_rows), _SAMPLES)})
+    """A second reading tells what rows take, the first one what parts of objects take that are met for the first time:
+    rows that move far meet most of them at once, and no further block will."""
     if not node.num_rows:
         return 0.0
+    num_rows = max(1, min(node.num_rows, block_bytes // max(1, node.row_bytes)))
+    starts = sorted({int(at) for at in np.linspace(0, max(0, node.num_rows - num_rows), _SAMPLES)})
     rows_ND = np.empty((num_rows, node.dim), node.dtype)
-    began = perf_counter()
-    for start in starts:
-        node.read(start, start + num_rows, rows_ND)
-    return (perf_counter() - began) * node.num_rows / (num_rows * len(starts))
+    node.read(0, 1, rows_ND[:1])  # opens the objects, and loads or compiles the kernels
+    seconds = []
+    for _ in range(2):
+        began = perf_counter()
+        for start in starts:
+            node.read(start, start + num_rows, rows_ND)
+        seconds.append(perf_counter() - began)
+    sampled_N = np.concatenate([np.arange(start, start + num_rows) for start in starts])
+    first_s, again_s = max(seconds), seconds[1]
+    return again_s * node.num_rows / len(sampled_N) + (first_s - again_s) / _share_met(node, sampled_N)
+
+
+def _share_met(node: RowNode, rows_N: NDArray[np.int64]) -> float:
+    """Of the parts of objects that a node is made of, those that some of its rows need; above 0."""
+    num_met = num_parts = 1
+    for leaf, found_N in node.leaves(rows_N):
+        num_met += len(np.unique(found_N[found_N >= 0] * leaf.row_bytes // _PART_BYTES))
+        num_parts += -(-leaf.num_rows * leaf.row_bytes // _PART_BYTES)
+    return min(1.0, num_met / num_parts)
 
 
 def _num_bytes_to_write(plan: MigrationPlan) -> int:
@@ -89,7 +110,9 @@ def _num_entities(table: TableDraft) -> int:
 def report(plan: MigrationPlan, estimated_s: float, *, applied: bool = False) -> MigrationResult:
     """What is said of a plan, before or after it was applied."""
     source_tables = plan.draft.source.index.names
-    weights = {table.origin.weight.path for table in plan.draft.tables.values()}
+    tables = plan.draft.tables.values()
+    leaves = [leaf for table in tables for leaf, _ in table.rows.leaves(np.empty(0, np.int64))]
+    weights = {table.origin.weight.path for table in tables} | {leaf.reader.array.path for leaf in leaves}
     to_read = sum(
         bytes_read(node) for table in plan.changed() for node in (table.rows, *(state.rows for state in table.state))
     )
@@ -102,7 +125,7 @@ def report(plan: MigrationPlan, estimated_s: float, *, applied: bool = False) ->
         source=plan.draft.source.uri,
         destination=None,
         applied=applied,
-        tables=tuple(_table(table, applied=applied) for table in plan.draft.tables.values()),
+        tables=tuple(_table(table, applied=applied) for table in tables),
         dropped=tuple(name for path, name in source_tables.items() if path not in weights),
         world_size=plan.draft.world_size,
         num_kept_entries=sum(not isinstance(entry, ContainerEntry) for entry in plan.kept.values()),
