@@ -67,7 +67,7 @@ def restored(
     """What each rank holds after the restore."""
     out = tmp_path_factory.mktemp(f"ranks{request.param}")
     launch = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
-    script = [str(SCRIPT), str(expected[0]), str(out), *ROWS]
+    script = [str(SCRIPT), ",".join(ROWS), str(expected[0]), str(out)]
     done = subprocess.run(
         [*launch, "--nproc-per-node", str(request.param), *script],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
