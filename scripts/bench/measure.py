@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 __all__ = ["Run", "copy_durably", "interleave", "machine", "median", "run_process", "warm"]
 
@@ -34,13 +35,16 @@ def run_process(argv: Sequence[str]) -> Run:
         RuntimeError: It failed; its stderr is in the message.
     """
     started = time.perf_counter()
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, _anonymous_kb(process.pid))
-        time.sleep(0.005)
-    seconds = time.perf_counter() - started
-    stdout, stderr = process.communicate()
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:  # a pipe holds 64 KiB, and nobody reads it meanwhile
+        process = subprocess.Popen(argv, stdout=out, stderr=err)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, _anonymous_kb(process.pid))
+            time.sleep(0.005)
+        seconds = time.perf_counter() - started
+        out.seek(0)
+        err.seek(0)
+        stdout, stderr = out.read(), err.read()
     if process.returncode:
         raise RuntimeError(f"{' '.join(argv)} exited {process.returncode}\n{stderr}")
     return Run(seconds, peak * 1024 / MB, stdout)
