@@ -73,6 +73,7 @@ def test_write_then_read(
     objects = [info.location for info in store.list() if not info.location.startswith(".embsnap/")]
     assert objects == [info.location for info in plain.list() if not info.location.startswith(".embsnap/")]
     for location in objects:
-        assert bytes(store.map(location)) == bytes(plain.map(location)), location
+        if not location.endswith("/run.json"):  # whose token tells it from any other claim
+            assert bytes(store.map(location)) == bytes(plain.map(location)), location
     store.clear()
     plain.clear()
