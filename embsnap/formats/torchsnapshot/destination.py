@@ -31,7 +31,6 @@ __all__ = [
 
 _RUN_OBJECT = re.compile(r"embsnap/([0-9a-f]{12}-[0-9]+)/(?:run(?:-[0-9]+)?\.json|[0-9]{5,}(?:\.json)?)")
 _SIDECAR = re.compile(r"\.embsnap/[0-9a-f]{16}\.json")
-_MAX_CLAIM_BYTES = 1 << 16
 _DIGEST = re.compile(r"[0-9a-f]{12,}")
 
 
@@ -109,7 +108,7 @@ def claim_run(store: Store, plan_digest: str, tool: str) -> str:
 def _withdraw_claim(store: Store, location: str, data: bytes) -> None:
     """Delete a claim that was being made, if it was and is ours."""
     with suppress(EmbsnapError):
-        if store.stat(location) is not None and store.read(location, limit=_MAX_CLAIM_BYTES) == data:
+        if store.stat(location) is not None and store.read(location, limit=len(data)) == data:
             store.delete(location)
 
 
