@@ -6,6 +6,7 @@ Shape suffixes: V rows of a table, D embedding_dim, N rows in hand.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -158,6 +159,7 @@ class FailingRows:
             self.failed.set()
             raise SnapshotError(ErrorKind.SHORT_OBJECT, "the source was cut off", where="old")
         assert self.failed.wait(10)
+        time.sleep(0.002)  # lets the thread that fails go on and say so
         self.num_reads += 1
         out_ND[...] = ROWS_VD[start:end]
 
