@@ -165,12 +165,14 @@ class Session:
         ) as response:
             body = await response.read()
         if response.status == 308:
-            self._note_kept(response.headers.get("Range", ""), end)
+            self._note_kept(response.headers.get("Range"), end)
         return response.status, json.loads(body) if response.status in (200, 201) else {}
 
-    def _note_kept(self, text: str, end: int) -> None:
-        match = _KEPT.fullmatch(text)
-        kept = int(match[1]) + 1 if match else 0
+    def _note_kept(self, text: str | None, end: int) -> None:
+        match = _KEPT.fullmatch(text or "bytes=0-0")
+        if match is None:
+            raise self._broken(f"it says that it holds {text!r}")
+        kept = int(match[1]) + 1 if text else 0
         if not self._kept <= kept <= end:
             raise self._broken(f"{kept} bytes, after {end} were sent, {self._kept} of which it had acknowledged")
         if kept == self._kept and kept < end:

@@ -118,7 +118,7 @@ def test_a_server_that_keeps_part_of_a_chunk_gets_the_rest_again(server: _Server
 @pytest.mark.parametrize("lies", [GRAIN, -(1 << 40)])
 def test_a_server_that_has_lost_count_is_not_believed(server: _Server, lies: int) -> None:
     server.lies = lies if server.most > CHUNK_BYTES else 10 * CHUNK_BYTES
-    store = open_store("gs://b/root", {"timeout": "5"})
+    store = open_store("gs://b/root", {"timeout": "60"})
     with pytest.raises(StorageError) as caught, store.writer("a") as writer:
         writer.write(DATA)
     assert caught.value.kind is ErrorKind.STORAGE_FAILED
