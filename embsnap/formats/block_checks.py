@@ -44,6 +44,8 @@ class BlockChecks:
         self._lock = threading.Lock()
         self._checked: dict[str, set[int]] = {location: set() for location in self._sums}
         self._parts: dict[tuple[str, int], _Parts] = {}
+        self._failures: dict[str, dict[int, int]] = {}
+        """The sums that were found of blocks that had another one."""
 
     def knows(self, location: str) -> bool:
         """Whether the object has blocks that can be checked."""
@@ -75,6 +77,11 @@ class BlockChecks:
         Raises:
             SnapshotError: `checksum-mismatch`: a block that they complete is not what was written.
         """
+        self.note(location, start, data)
+        self.raise_failed(location)
+
+    def note(self, location: str, start: int, data: Buffer) -> None:
+        """As `passed`, for those who look for blocks that have `failed` themselves."""
         sums = self._sums.get(location)
         if sums is None:
             return
@@ -88,6 +95,23 @@ class BlockChecks:
                 before, sum_ = self._taken(location, block, part[0])
                 sum_ = crc32c(view[part[0] - start : part[1] - start], sum_)
                 self._add(location, sums, block, (before, part[1]), sum_)
+
+    def failed(self, location: str) -> list[_Span]:
+        """The blocks of an object that were not what was written, and did not come by again as they should be."""
+        with self._lock:
+            return [self._span(self._sums[location], block) for block in self._failures.get(location, ())]
+
+    def raise_failed(self, location: str) -> None:
+        """Raise what is to be said of a block that has `failed`, if there is one.
+
+        Raises:
+            SnapshotError: `checksum-mismatch`.
+        """
+        with self._lock:
+            failures = list(self._failures.get(location, {}).items())
+        if failures:
+            sums, (block, found) = self._sums[location], failures[0]
+            raise self._mismatch(location, self._span(sums, block), sums.blocks[block], found)
 
     def unchecked(self, location: str, start: int, end: int) -> Iterable[_Span]:
         """The parts of `[start, end)` that lie in blocks which were not checked, ascending and disjoint."""
@@ -111,16 +135,16 @@ class BlockChecks:
 
     def _add(self, location: str, sums: ObjectSums, block: int, part: _Span, sum_: int) -> None:
         """Keep the sum of a part of a block, and compare the block once its parts fill it."""
-        first, last = self._span(sums, block)
         with self._lock:
-            whole = self._parts.setdefault((location, block), _Parts()).add(part, sum_, (first, last))
+            whole = self._parts.setdefault((location, block), _Parts()).add(part, sum_, self._span(sums, block))
             if whole is None:
                 return
             del self._parts[location, block]
             if f"{whole:08x}" == sums.blocks[block]:
                 self._checked[location].add(block)
-                return
-        raise self._mismatch(location, (first, last), sums.blocks[block], whole)
+                self._failures.get(location, {}).pop(block, None)
+            else:
+                self._failures.setdefault(location, {})[block] = whole
 
     def _mismatch(self, location: str, span: _Span, expected: str, found: int) -> SnapshotError:
         return SnapshotError(

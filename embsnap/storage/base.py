@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -43,6 +43,19 @@ class RangeRead:
     start: int
     buffer: memoryview
     """Writable, contiguous, of format `B`."""
+    arrived: Callable[[int, memoryview], None] | None = None
+    """Called with the offset of the first and a view of bytes that stand in the buffer by now: with each byte, in
+    pieces, and again if the store asks for it again; from any thread."""
+
+    def within(self, start: int, end: int) -> RangeRead:
+        """What it asks for of the bytes `[start, end)`: maybe none."""
+        first = max(start, self.start)
+        return RangeRead(first, self.buffer[first - self.start : max(first, end) - self.start], self.arrived)
+
+    def note_arrival(self, start: int, end: int) -> None:
+        """The bytes `[start, end)` of the object, which are some of those asked for, stand in the buffer."""
+        if self.arrived is not None and start < end:
+            self.arrived(start, self.buffer[start - self.start : end - self.start])
 
 
 _NO_NAMES = frozenset(("", ".", ".."))

@@ -16,6 +16,9 @@ from embsnap.storage.local_writer import LocalWriter, generation, is_unfinished
 
 __all__ = ["LocalStore"]
 
+_PART_BYTES = 2 << 20
+"""Read by one call: whoever looks at it as it arrives finds it in a cache."""
+
 
 class LocalStore(Store):
     """A directory, which need not exist before the first write.
@@ -180,9 +183,10 @@ def _fill(file: FileIO, request: RangeRead) -> int:
     if request.buffer:
         file.seek(request.start)
     while done < len(request.buffer):
-        num_bytes = file.readinto(request.buffer[done:])
+        num_bytes = file.readinto(request.buffer[done : done + _PART_BYTES])
         if not num_bytes:
             break
+        request.note_arrival(request.start + done, request.start + done + num_bytes)
         done += num_bytes
     return done
 

@@ -59,6 +59,7 @@ class MemoryStore(Store):
                     hint="the object was cut off: write it again",
                 )
             request.buffer[:] = data[request.start : end]
+            request.note_arrival(request.start, end)
 
     def map(self, location: str) -> memoryview:
         """The object itself, read-only."""

@@ -73,10 +73,8 @@ def _split(run: Sequence[RangeRead], part_bytes: int) -> Iterator[Part]:
     for request in run:
         end = request.start + len(request.buffer)
         for index in range((request.start - first) // part_bytes, (end - 1 - first) // part_bytes + 1):
-            start = max(request.start, first + index * part_bytes)
-            stop = min(end, first + (index + 1) * part_bytes)
-            buffer = request.buffer[start - request.start : stop - request.start]
-            by_part.setdefault(index, []).append(RangeRead(start, buffer))
+            piece = request.within(first + index * part_bytes, first + (index + 1) * part_bytes)
+            by_part.setdefault(index, []).append(piece)
     for index in sorted(by_part):
         pieces = by_part[index]
         yield Part(pieces[0].start, max(piece.start + len(piece.buffer) for piece in pieces), tuple(pieces))
@@ -121,7 +119,8 @@ class PartFiller:
         if room.obj is self._scratch.obj:
             self.feed(room[:num_bytes])
         else:
-            self.position += num_bytes
+            start, self.position = self.position, self.position + num_bytes
+            self.part.pieces[self._done].note_arrival(start, self.position)
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take the next bytes of the object.
@@ -141,6 +140,7 @@ class PartFiller:
                 break
             if low < high:
                 piece.buffer[low - piece.start : high - piece.start] = view[low - start : high - start]
+                piece.note_arrival(low, high)
         self.position = end
 
     def _skip_done(self) -> None:

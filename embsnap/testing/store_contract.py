@@ -80,8 +80,14 @@ class StoreContract:
         store.create("a", data)
         places = [(9000, 100), (0, 10), (5, 10), (10_239, 1), (0, len(data)), (77, 0)]
         buffers = [bytearray(size) for _, size in places]
-        requests = [RangeRead(start, memoryview(buffer)) for (start, _), buffer in zip(places, buffers, strict=True)]
+        arrived: list[tuple[int, bytes]] = []
+        requests = [
+            RangeRead(start, memoryview(buffer), lambda at, data: arrived.append((at, bytes(data))))
+            for (start, _), buffer in zip(places, buffers, strict=True)
+        ]
         store.read_ranges("a", requests)
+        assert all(found == data[at : at + len(found)] for at, found in arrived)
+        assert sum(len(found) for _, found in arrived) >= sum(size for _, size in places)
         assert [bytes(buffer) for buffer in buffers] == [data[start : start + size] for start, size in places]
 
     @pytest.mark.parametrize(("start", "size"), [(3, 3), (5, 1), (1000, 1)])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
-from embsnap.errors import ErrorKind, SnapshotError
+from embsnap.errors import EmbsnapError, ErrorKind, SnapshotError
 from embsnap.formats.torchsnapshot.snapshot import open_snapshot
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite, write_snapshot
 from embsnap.model.dtypes import DTYPES
@@ -13,6 +15,8 @@ from embsnap.storage.local import LocalStore
 from embsnap.storage.wrappers import CountingStore
 from embsnap.testing.corruptors import flip_bit, object_of
 from embsnap.testing.tables import ArrayRows
+from tests.servers import faults
+from tests.servers.fault_proxy import Fault
 
 PATH = "model/ebc.embedding_bags.user.weight"
 ROWS, DIM = 3 << 14, 64
@@ -70,6 +74,33 @@ def test_one_flipped_bit_is_found(root, reader, step):
     assert error.kind is ErrorKind.CHECKSUM_MISMATCH
     assert f"bytes [{4 << 20}, {8 << 20})" in str(error)
     assert str(object_of(root, f"0/{PATH}")) in str(error)
+
+
+@pytest.mark.parametrize("step", [ROWS, 16384])
+def test_a_bit_that_flipped_on_its_way_is_fetched_again(root, gcs_proxy, step):
+    uri = gcs_proxy.upload(root, "snapshot")
+    media = re.escape(object_of(root, f"0/{PATH}").name) + ".*alt=media"
+    gcs_proxy.add(Fault(faults.flipped(), "GET", media))
+    found = remote_reader(uri)
+    read_all(found, step)
+    assert found.num_unchecked_rows == 0
+    gcs_proxy.add(Fault(faults.flipped(), "GET", media, times=None))
+    with pytest.raises(EmbsnapError) as caught:
+        read_all(remote_reader(uri), step)
+    assert caught.value.kind is (ErrorKind.CORRUPT_TRANSFER if step == ROWS else ErrorKind.CHECKSUM_MISMATCH)
+
+
+def test_a_bit_that_flipped_in_a_part_of_a_block_is_an_error(root, gcs_proxy):
+    uri = gcs_proxy.upload(root, "snapshot")
+    gcs_proxy.add(Fault(faults.flipped(), "GET", re.escape(object_of(root, f"0/{PATH}").name) + ".*alt=media"))
+    with pytest.raises(SnapshotError) as caught:
+        read_all(remote_reader(uri), 5000)
+    assert caught.value.kind is ErrorKind.CHECKSUM_MISMATCH
+
+
+def remote_reader(uri):
+    snapshot = open_snapshot(uri)
+    return snapshot.reader(snapshot.table("user").weight)
 
 
 def test_unless_nobody_wants_to_know(root, reader):

@@ -43,10 +43,28 @@ class PieceChecks:
         Raises:
             SnapshotError: `checksum-mismatch`.
         """
+        self.note(start, data)
+        self.raise_failed()
+
+    def note(self, start: int, data: memoryview) -> None:
+        """As `passed`, for those who look for blocks that have `failed` themselves."""
         with self._lock:
             self._spans[start + len(data)] = self._spans.pop(start, start)
         if self._checks is not None:
-            self._checks.passed(self._piece.location, start, data)
+            self._checks.note(self._piece.location, start, data)
+
+    def failed(self) -> list[tuple[int, int]]:
+        """Blocks of the object that were not what was written, and did not come by again as they should be."""
+        return [] if self._checks is None else self._checks.failed(self._piece.location)
+
+    def raise_failed(self) -> None:
+        """Raise what is to be said of a block that has `failed`.
+
+        Raises:
+            SnapshotError: `checksum-mismatch`.
+        """
+        if self._checks is not None:
+            self._checks.raise_failed(self._piece.location)
 
     def picked(self, num_rows: int, mapped: memoryview) -> None:
         """So many rows were picked out of the object, which is mapped.

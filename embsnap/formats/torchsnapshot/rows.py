@@ -120,9 +120,8 @@ class ArrayReader:
         for index in np.flatnonzero((self._starts_P < end) & (self._ends_P > start)):
             source = self._sources[index]
             first, last = max(start, source.row), min(end, source.row + source.num_rows)
-            for low, high in source.calls(first - source.row, last - source.row):
-                part_ND = out_ND[low + source.row - start : high + source.row - start]
-                reads.append(partial(source.read, low, high, part_ND, past_map=past_map))
+            part_ND = out_ND[first - start : last - start]
+            reads.append(partial(source.read, first - source.row, last - source.row, part_ND, past_map=past_map))
         run(reads, 1 if self.is_mapped else num_calls(len(reads), out_ND.nbytes))
 
     def in_place(self) -> RowsInPlace | None:

@@ -6,7 +6,7 @@ Shape suffixes: R rows of a piece, N rows in hand, K bands of a piece's rows.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -26,8 +26,6 @@ __all__ = ["REQUESTS_IN_FLIGHT", "PieceSource", "SourceCache", "StagedRows", "nu
 REQUESTS_IN_FLIGHT = 8
 """How many objects are asked for rows at a time where the storage cannot map."""
 _BYTES_IN_FLIGHT = 64 << 20
-_CALL_BYTES = 16 << 20
-"""Of what is summed, read from afar by one call."""
 _PART_BYTES = 2 << 20
 """Of what is mapped, copied and compared at a time: it is still in a cache when it is summed."""
 _SCRATCH_BYTES = 1 << 25
@@ -150,16 +148,6 @@ class PieceSource:
         flat = np.frombuffer(view, np.uint8, self.num_bytes, self._piece.start)
         return flat.reshape(self.num_rows, self.row_bytes)
 
-    def calls(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Cut the rows `[start, end)` for several calls of `read`, of which one is summed while the next arrives.
-
-        What has no sums of its own stays whole: the storage may know one of the whole object.
-        """
-        step = end - start
-        if self.checks.has_sums and self.mapped() is None:
-            step = max(1, _CALL_BYTES // self.row_bytes)
-        yield from ((first, min(first + step, end)) for first in range(start, end, step))
-
     def read(self, start: int, end: int, out_ND: NDArray[Any], *, past_map: bool = False) -> None:
         """Put the piece's rows `[start, end)` into its columns of `out_ND`, which has all of the array's columns."""
         columns = slice(self.column, self.column + self.num_columns)
@@ -196,13 +184,20 @@ class PieceSource:
         self.read_into(into)
 
     def read_into(self, rows: Sequence[tuple[int, memoryview]]) -> None:
-        """Read rows into several buffers: `(start, buffer)` is filled with the piece's rows from `start` on."""
+        """Read rows into several buffers: `(start, buffer)` is filled with the piece's rows from `start` on.
+
+        They are summed as they arrive, while a core has them in its cache. A block that is not what was written may
+        have been damaged on its way: if all of it is wanted here, it is asked for once more.
+        """
         self._cache.checked_map(self._piece, self.num_bytes)
         first = self._piece.start
-        requests = [RangeRead(first + start * self.row_bytes, buffer) for start, buffer in rows]
+        note = self.checks.note
+        requests = [RangeRead(first + start * self.row_bytes, buffer, note) for start, buffer in rows]
         self._cache.fetch(self._piece, requests)
-        for request in requests:
-            self.checks.passed(request.start, request.buffer)
+        if failed := self.checks.failed():
+            again = [request.within(*span) for span in failed for request in requests]
+            self._cache.fetch(self._piece, [request for request in again if request.buffer])
+            self.checks.raise_failed()
 
     def passed(self, start: int, rows: NDArray[np.uint8]) -> None:
         """The rows from `start` on, of `mapped`, were looked at in order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from itertools import pairwise
 from unittest.mock import patch
 
@@ -59,16 +60,30 @@ _PLACES = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 60)), max_size=
 def test_every_byte_arrives_once_and_less_than_twice_as_many(
     how: str, places: list[tuple[int, int]], part_bytes: int, cuts: list[int]
 ) -> None:
-    data = bytes(index % 251 for index in range(400))
-    requests = _requests(places)
+    data = bytes(index % 251 + 1 for index in range(400))
+    arrived = [bytearray(400) for _ in places]
+    requests = [
+        RangeRead(start, memoryview(bytearray(size)), partial(_note, copy))
+        for (start, size), copy in zip(places, arrived, strict=True)
+    ]
     parts = plan_parts(requests, part_bytes)
     for part in parts:
         assert 0 < part.end - part.start <= part_bytes
         (_fill if how == "in chunks" else _receive)(part, data, cuts)
     assert [bytes(request.buffer) for request in requests] == [data[start : start + size] for start, size in places]
+    assert all(
+        copy[start : start + size] == data[start : start + size]
+        for (start, size), copy in zip(places, arrived, strict=True)
+    )
     assert all(first.end <= second.start for first, second in pairwise(parts))
     asked = len({byte for start, size in places for byte in range(start, start + size)})
     assert sum(part.end - part.start for part in parts) < 2 * asked or not asked
+
+
+def _note(copy: bytearray, start: int, data: memoryview) -> None:
+    assert data
+    assert not any(copy[start : start + len(data)]), "a byte arrives once"
+    copy[start : start + len(data)] = data
 
 
 def _fill(part: Part, data: bytes, cuts: list[int]) -> None:
