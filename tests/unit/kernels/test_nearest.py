@@ -74,3 +74,18 @@ def test_queries_without_a_direction_have_none(rows_ND):
 
 def test_nothing_seen_is_nothing_found(rows_ND):
     assert rows_of(Nearest(rows_ND[:1], 3, np.array([0])).result()) == [[]]
+
+
+def test_differences_that_single_precision_cannot_tell_decide():
+    rng = np.random.default_rng(1)
+    rows_ND = rng.standard_normal((1, 67)) + 1e-7 * rng.standard_normal((2000, 67))
+    asked = np.arange(0, 2000, 50)
+    nearest = Nearest(rows_ND[asked], 4, asked)
+    nearest.add(0, rows_ND[:900])
+    nearest.add(900, rows_ND[900:])
+    units_ND = rows_ND.astype(np.longdouble)
+    units_ND /= np.sqrt((units_ND**2).sum(axis=1, keepdims=True))
+    for query, (rows, _) in zip(asked, nearest.result(), strict=True):
+        angles_N = ((units_ND - units_ND[query]) ** 2).sum(axis=1)
+        angles_N[query] = np.inf
+        np.testing.assert_allclose(angles_N[rows].astype(float), np.sort(angles_N)[:4].astype(float), atol=1e-15)
