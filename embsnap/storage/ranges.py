@@ -16,8 +16,8 @@ _MAX_GAP_BYTES = 1 << 20
 """More than this is never read in vain, because another request costs less."""
 _LEAST_ROOM_BYTES = 32 << 10
 """Fewer bytes are not worth a call to receive them in their place."""
-_MOST_ROOM_BYTES = 256 << 10
-"""So many at most are lost, and asked for again, when a connection breaks."""
+_MOST_ROOM_BYTES = 1 << 20
+"""So many at most are lost, and asked for again, when a connection breaks; larger ones leave a core's cache."""
 
 
 @dataclass(frozen=True, slots=True)
