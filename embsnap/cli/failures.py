@@ -13,12 +13,17 @@ import click
 
 from embsnap.cli.escaping import printable
 from embsnap.errors import EmbsnapError, ErrorKind
+from embsnap.storage.local_errors import storage_error
 
 __all__ = ["Failure", "Terminated", "close_pipe", "describe"]
 
 _BUG_HINT = "run the command again as `embsnap --traceback …` and report what it prints"
 _MEMORY_HINT = "check the numbers of rows and columns that were asked for, or use a machine with more memory"
 _SCHEMA = {"schema": "embsnap.error", "version": 1}
+
+
+_OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+"""What a write to a file by redirection can fail with; where embsnap opens a file itself, it says which."""
 
 
 class Terminated(BaseException):
@@ -63,11 +68,13 @@ def describe(error: BaseException) -> Failure:
         return Failure(143, "terminated", "terminated", {})
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return Failure(6, "out-of-memory", f"there is not enough memory{_reason(error)}\n  try: {_MEMORY_HINT}", {})
+    if isinstance(error, OSError) and error.errno in _OF_OUTPUT:
+        return _of_embsnap(storage_error(error, "standard output"))
     return _of_bug(error)
 
 
 def close_pipe() -> None:
-    """After a reader went away: keep the interpreter from complaining about it when it flushes stdout at its end."""
+    """Once stdout takes no more: keep the interpreter from complaining about it when it flushes it at its end."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())
     os.close(devnull)

@@ -24,6 +24,7 @@ from click.shell_completion import shell_complete
 
 from embsnap.cli.failures import Terminated, close_pipe, describe
 from embsnap.cli.group import group
+from embsnap.errors import EmbsnapError
 
 __all__ = ["main"]
 
@@ -46,26 +47,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if sys.stdout is None:  # it was closed: as after `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks
     try:
-        exit_code = _attempt(arguments)
-        sys.stdout.flush()
+        return _attempt(arguments)
     except BrokenPipeError:
         close_pipe()
         return _CLOSED_PIPE
-    return exit_code
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        return _fail(error, arguments)
 
 
 def _attempt(arguments: list[str]) -> int:
     try:
-        return _invoke(arguments)
+        exit_code = _invoke(arguments)
     except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except (BrokenPipeError, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:
-        return _fail(error, arguments)
+        exit_code = stop.exit_code
+    sys.stdout.flush()
+    return exit_code
 
 
 def _invoke(arguments: list[str]) -> int:
@@ -83,6 +86,8 @@ def _fail(error: BaseException, arguments: list[str]) -> int:
     if _asked(arguments, "--traceback"):
         traceback.print_exception(error)
     failure = describe(error)
+    if isinstance(error, OSError) and not isinstance(error, EmbsnapError):
+        close_pipe()  # what is left for a full disk
     failure.show(as_json=_asked(arguments, "--json"))
     return failure.exit_code
 

@@ -39,7 +39,7 @@ class BaseConfig(BaseModel):
     Fields marked with `OneOf` or `AtMostOneOf` are checked group by group.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     @classmethod
     def groups(cls) -> dict[Group, tuple[str, ...]]:

@@ -73,10 +73,9 @@ class PoolTables:
         sources = Sources(options=options.storage_options, threads=options.threads, progress=progress)
         indexes = {}
         for name, table in self.vocabularies.items():
-            found = sources.new_vocabulary(table)
-            assert found is not None
-            indexes[name] = VocabIndex.build(found[0], threads=options.threads)
-            _check_fits(table, int(found[0].rows_N.max(initial=-1)))
+            vocabulary, _ = sources.new_vocabulary(table)
+            indexes[name] = VocabIndex.build(vocabulary, threads=options.threads)
+            _check_fits(table, int(vocabulary.rows_N.max(initial=-1)))
         return PoolModel(self, module, indexes)
 
 

@@ -267,5 +267,5 @@ def _vocabularies(options: SaveOptions) -> dict[str, TableVocabulary]:
     if options.config is None:
         return {}
     sources = Sources(options=options.storage_options, threads=options.threads, progress=SILENT)
-    found = {table.name: sources.new_vocabulary(table) for table in options.config.tables}
-    return {name: TableVocabulary(both[1].uri, both[1].fingerprint) for name, both in found.items() if both is not None}
+    refs = {table.name: sources.new_vocabulary(table)[1] for table in options.config.tables if table.vocab is not None}
+    return {name: TableVocabulary(ref.uri, ref.fingerprint) for name, ref in refs.items()}

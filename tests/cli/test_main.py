@@ -169,7 +169,7 @@ def test_a_signal_lets_clean_up_run(signum, exit_code, word):
 _CHATTY = """
 import sys, click
 from embsnap.cli.group import LazyGroup
-from embsnap.cli.main import main
+from embsnap.__main__ import run
 
 @click.command()
 def chat():
@@ -177,7 +177,8 @@ def chat():
         click.echo("word " * 20)
 
 LazyGroup.get_command = lambda self, context, name: chat
-sys.exit(main(["chat"]))
+sys.argv[1:] = ["chat"]
+sys.exit(run())
 """
 
 
@@ -203,7 +204,7 @@ def test_a_reader_that_went_away_before_the_first_line():
 _LEAVING = """
 import sys, click
 from embsnap.cli.group import LazyGroup
-from embsnap.cli.main import main
+from embsnap.__main__ import run
 
 @click.command()
 @click.pass_context
@@ -212,7 +213,8 @@ def leave(context):
     context.exit(1)
 
 LazyGroup.get_command = lambda self, context, name: leave
-sys.exit(main(["leave"]))
+sys.argv[1:] = ["leave"]
+sys.exit(run())
 """
 
 
@@ -229,6 +231,26 @@ def test_a_name_that_the_terminal_cannot_write_is_escaped():
     variables = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"}
     run = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, timeout=60)
     assert (run.returncode, run.stdout, run.stderr) == (1, b"\\u8868", b"")
+
+
+@pytest.mark.parametrize("registered", ["pass", "atexit.register(print, 'last words')"])
+def test_the_process_ends_with_what_was_registered_and_its_code(registered):
+    program = _LEAVING.replace('sys.stdout.write("an answer")', f"import atexit; {registered}; print('an answer')")
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    words = "an answer\n" + ("last words\n" if registered != "pass" else "")
+    assert (run.returncode, run.stdout, run.stderr) == (1, words, "")
+
+
+def test_a_full_disk_behind_stdout_is_no_bug():
+    with open("/dev/full", "w") as full:
+        run = subprocess.run([sys.executable, "-m", "embsnap", "--version"], stdout=full, stderr=subprocess.PIPE)
+    assert run.returncode == 6
+    assert run.stderr.startswith(b"embsnap: standard output: no room to write")
+
+
+def test_a_closed_stdout_is_nobody_s_business():
+    run = subprocess.run(f"{sys.executable} -m embsnap --version >&-", shell=True, stderr=subprocess.PIPE, timeout=60)
+    assert (run.returncode, run.stderr) == (0, b"")
 
 
 def test_completion_offers_the_commands():

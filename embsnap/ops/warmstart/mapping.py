@@ -13,6 +13,7 @@ import numpy as np
 from embsnap.config.embedding import EmbeddingBagConfig, ReservedPolicy, ReservedRowsConfig
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.kernels.hashing import id_keys
+from embsnap.kernels.threads import run
 from embsnap.ops.vocabulary import align
 from embsnap.ops.warmstart.donors import donor_row, donor_rows, needs_occupied_rows
 from embsnap.ops.warmstart.mapping_together import map_together
@@ -90,10 +91,9 @@ def _map_rows(
 
 
 def _map_cold(table: EmbeddingBagConfig, sources: Sources, threads: int) -> TableMapping:
-    found = sources.new_vocabulary(table)
-    if found is None:
+    if table.vocab is None:
         return TableMapping(Alignment.COLD, RowCounts(0, 0, 0, 0, table.num_embeddings))
-    vocabulary, ref = found
+    vocabulary, ref = sources.new_vocabulary(table)
     findings = check_new(vocabulary, table, threads)
     order_N = np.argsort(vocabulary.rows_N)
     counts = RowCounts(0, len(vocabulary), 0, 0, table.num_embeddings - len(vocabulary))
@@ -120,10 +120,9 @@ def _map_by_position(table: EmbeddingBagConfig, old: OldTable, sources: Sources,
             hint="set num_embeddings to the snapshot's, or give both sides a vocabulary",
         )
     counts = RowCounts(table.num_embeddings, 0, 0, 0, 0)
-    found = sources.new_vocabulary(table)
-    if found is None:
+    if table.vocab is None:
         return TableMapping(Alignment.POSITION, counts)
-    vocabulary, ref = found
+    vocabulary, ref = sources.new_vocabulary(table)
     findings = check_new(vocabulary, table, threads)
     return TableMapping(
         Alignment.POSITION, counts, vocabularies=(None, ref), num_entities=len(vocabulary), findings=findings
@@ -131,10 +130,8 @@ def _map_by_position(table: EmbeddingBagConfig, old: OldTable, sources: Sources,
 
 
 def _map_by_vocabulary(table: EmbeddingBagConfig, old: OldTable, sources: Sources, threads: int) -> TableMapping:
-    old_vocabulary, old_ref = sources.old_vocabulary(table, old)
-    found = sources.new_vocabulary(table)
-    assert found is not None
-    new_vocabulary, new_ref = found
+    both = [partial(sources.old_vocabulary, table, old), partial(sources.new_vocabulary, table)]
+    (old_vocabulary, old_ref), (new_vocabulary, new_ref) = run(both, threads)
     row_map, findings = align(
         old_vocabulary,
         new_vocabulary,

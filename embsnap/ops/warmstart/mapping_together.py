@@ -88,7 +88,6 @@ def map_together(
     peers = share.peers
     old_files = None if old is None else together(peers, partial(sources.old_files, table, old))
     new_files = together(peers, partial(sources.new_files, table))
-    assert new_files is not None
     if old_files is not None and old_files.layout.id_type is not new_files.layout.id_type:
         return None
     read = partial(read_shared, peers=peers, threads=threads, progress=sources.progress)

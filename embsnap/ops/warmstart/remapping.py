@@ -89,9 +89,7 @@ def map_by_remap(table: EmbeddingBagConfig, old: OldTable, sources: Sources, uri
 
 
 def _by_vocabulary(table: EmbeddingBagConfig, remap: Remap, sources: Sources, threads: int) -> _New:
-    found = sources.new_vocabulary(table)
-    assert found is not None
-    vocabulary, ref = found
+    vocabulary, ref = sources.new_vocabulary(table)
     findings = check_new(vocabulary, table, threads)
     recorded = None if remap.origin is None else remap.origin.new_fingerprint
     if recorded is not None and recorded != ref.fingerprint:

@@ -95,17 +95,15 @@ class Sources:
         table = snapshot.table(pretrained.emb_name, with_state=with_state)
         return OldTable(snapshot, table, snapshot.reader(table.weight), self.progress)
 
-    def new_files(self, table: EmbeddingBagConfig) -> VocabularyFiles | None:
-        """The files of the vocabulary that the new table is to have, if it has one."""
-        if table.vocab is None:
-            return None
+    def new_files(self, table: EmbeddingBagConfig) -> VocabularyFiles:
+        """The files of the vocabulary that the new table is to have."""
+        assert table.vocab is not None
         donor = table.initializer.donor if table.initializer is not None else None
         return self._open(table.vocab, table.vocab_columns, None if donor is None else donor.column)
 
-    def new_vocabulary(self, table: EmbeddingBagConfig) -> tuple[Vocabulary, VocabularyRef] | None:
-        """The vocabulary that the new table is to have, if it has one."""
-        files = self.new_files(table)
-        return None if files is None else self._read(files)
+    def new_vocabulary(self, table: EmbeddingBagConfig) -> tuple[Vocabulary, VocabularyRef]:
+        """The vocabulary that the new table is to have."""
+        return self._read(self.new_files(table))
 
     def old_files(self, table: EmbeddingBagConfig, old: OldTable) -> VocabularyFiles:
         """The files of the vocabulary that the old table was trained with: `pretrained.vocab`, else the recorded one.
