@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from embsnap.formats.parquet import bytes_of, integers_of
@@ -47,7 +46,7 @@ def order_of_ids(ids: Ids) -> NDArray[np.int64]:
     """Indices that sort the ids: numbers by value, strings and bytes by their bytes; equal ones in their order."""
     if not isinstance(ids, BytesIds):
         return np.argsort(ids, kind="stable")
-    return integers_of(pc.array_sort_indices(arrow_ids(ids))).astype(np.int64)
+    return integers_of(_compute().array_sort_indices(arrow_ids(ids))).astype(np.int64)
 
 
 def factorize_ids(ids: Ids) -> tuple[Ids, NDArray[np.int64]]:
@@ -56,7 +55,7 @@ def factorize_ids(ids: Ids) -> tuple[Ids, NDArray[np.int64]]:
         distinct: NDArray[Any]
         distinct, code_N = np.unique(ids, return_inverse=True)
         return distinct, code_N.reshape(-1).astype(np.int64)
-    encoded = pc.dictionary_encode(arrow_ids(ids))
+    encoded = arrow_ids(ids).dictionary_encode()
     found = _bytes_ids(encoded.dictionary)
     order = order_of_ids(found)
     rank = np.empty(len(order), np.int64)
@@ -66,8 +65,15 @@ def factorize_ids(ids: Ids) -> tuple[Ids, NDArray[np.int64]]:
 
 def find_ids(ids: Ids, among: Ids) -> NDArray[np.int64]:
     """For each of the N ids its first index in `among`, or -1."""
-    found = pc.index_in(arrow_ids(ids), value_set=arrow_ids(among))
+    found = _compute().index_in(arrow_ids(ids), value_set=arrow_ids(among))
     return integers_of(found.fill_null(-1)).astype(np.int64)
+
+
+def _compute() -> Any:
+    """Arrow's functions, once they are needed: naming them all takes 50 ms, and whoever takes ids may need none."""
+    import pyarrow.compute
+
+    return pyarrow.compute
 
 
 def _bytes_ids(array: Any) -> BytesIds:
