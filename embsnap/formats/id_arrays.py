@@ -1,6 +1,6 @@
-"""Choosing, joining, sorting and finding ids, whatever their type, without a Python object for each.
+"""Choosing, joining and sorting ids, whatever their type, without a Python object for each.
 
-Shape suffixes: N ids, M ids of another array.
+Shape suffix: N ids.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from embsnap.formats.parquet import bytes_of, integers_of
 from embsnap.model.vocabulary import BytesIds, Ids
 
-__all__ = ["arrow_ids", "concat_ids", "factorize_ids", "find_ids", "order_of_ids", "take_ids"]
+__all__ = ["arrow_ids", "concat_ids", "factorize_ids", "order_of_ids", "take_ids"]
 
 
 def arrow_ids(ids: Ids) -> Any:
@@ -46,7 +46,8 @@ def order_of_ids(ids: Ids) -> NDArray[np.int64]:
     """Indices that sort the ids: numbers by value, strings and bytes by their bytes; equal ones in their order."""
     if not isinstance(ids, BytesIds):
         return np.argsort(ids, kind="stable")
-    return integers_of(_compute().array_sort_indices(arrow_ids(ids))).astype(np.int64)
+    numbered = pa.table({"id": arrow_ids(ids), "index": np.arange(len(ids))})
+    return integers_of(numbered.sort_by("id")["index"].combine_chunks())
 
 
 def factorize_ids(ids: Ids) -> tuple[Ids, NDArray[np.int64]]:
@@ -61,19 +62,6 @@ def factorize_ids(ids: Ids) -> tuple[Ids, NDArray[np.int64]]:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     return take_ids(found, order), rank[integers_of(encoded.indices)]
-
-
-def find_ids(ids: Ids, among: Ids) -> NDArray[np.int64]:
-    """For each of the N ids its first index in `among`, or -1."""
-    found = _compute().index_in(arrow_ids(ids), value_set=arrow_ids(among))
-    return integers_of(found.fill_null(-1)).astype(np.int64)
-
-
-def _compute() -> Any:
-    """Arrow's functions, once they are needed: naming them all takes 50 ms, and whoever takes ids may need none."""
-    import pyarrow.compute
-
-    return pyarrow.compute
 
 
 def _bytes_ids(array: Any) -> BytesIds:

@@ -11,7 +11,7 @@ __all__ = ["Budget", "available_memory"]
 
 MAX_BLOCK_BYTES = 1 << 20
 """A block that stays in a core's cache is gathered, summed and written two to three times as fast as one of 8 MiB."""
-MAX_FILL_BLOCK_BYTES = 8 << 20
+MAX_FILL_BLOCK_BYTES = 16 << 20
 MIN_BLOCK_BYTES = 64 << 10
 _BUFFERS_PER_THREAD = 4
 """A block being read, its cast, the rows drawn for it, and one on its way out."""
@@ -59,7 +59,7 @@ class Budget:
 
     @classmethod
     def of(cls, memory_budget: int, threads: int) -> Budget:
-        """Share out `memory_budget` bytes: a few blocks for each thread, of at most 1 MiB (8 MiB to fill).
+        """Share out `memory_budget` bytes: a few blocks for each thread, of at most 1 MiB (16 MiB to fill).
 
         Raises:
             UsageError: The budget does not hold one small block per thread.

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embsnap.errors import ErrorKind, IncompatibleError
-from embsnap.formats.id_arrays import concat_ids, factorize_ids, find_ids, take_ids
+from embsnap.formats.id_arrays import concat_ids, factorize_ids, take_ids
+from embsnap.formats.id_search import find_ids
 from embsnap.formats.vocabulary_aliases import Aliases
 from embsnap.model.vocabulary import NEVER_SEEN, Ids, Vocabulary
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
-__all__ = ["Run", "copy_durably", "interleave", "machine", "median", "run_process", "warm"]
+__all__ = ["Run", "cached_environ", "copy_durably", "interleave", "machine", "median", "run_process", "warm"]
 
 MB = 1_000_000
 
@@ -28,7 +28,7 @@ class Run:
     stdout: str
 
 
-def _environ() -> dict[str, str]:
+def cached_environ() -> dict[str, str]:
     """As here, but modules are compiled once and not in every process: what pip installs is compiled as well."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
@@ -41,7 +41,7 @@ def run_process(argv: Sequence[str]) -> Run:
     """
     started = time.perf_counter()
     with TemporaryFile("w+") as out, TemporaryFile("w+") as err:  # a pipe holds 64 KiB, and nobody reads it meanwhile
-        process = subprocess.Popen(argv, stdout=out, stderr=err, env=_environ())
+        process = subprocess.Popen(argv, stdout=out, stderr=err, env=cached_environ())
         peak = 0
         while process.poll() is None:
             peak = max(peak, _anonymous_kb(process.pid))

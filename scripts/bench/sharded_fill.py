@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 from fill import PeakAnonymous
-from measure import MB, machine, warm
+from measure import MB, cached_environ, machine, warm
 
 _SIDES = ("torchsnapshot", "by position", "same vocabulary", "a tenth new")
 
@@ -87,6 +87,7 @@ def child(side: str, root: Path, num_rows: int, dim: int) -> None:
 
         shard.uniform_(-1, 1)
         Snapshot.take(f"{root}/snapshot", {"model": model})
+        dist.destroy_process_group()
         return
     shard.fill_(0)
     dist.barrier()
@@ -128,7 +129,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.child:
         child(args.child[0], Path(args.child[1]), args.rows, args.dim)
-        return
+        sys.stdout.flush()
+        os._exit(0)  # gloo's threads may let go of tensors while the interpreter ends, and abort it
     root = Path(tempfile.mkdtemp(prefix="embsnap-bench-", dir=args.dir))
     try:
         _bench(root, args)
@@ -153,12 +155,12 @@ def _job(side: str, root: Path, args: argparse.Namespace) -> dict[str, float]:
     sizes = ["--rows", str(args.rows), "--dim", str(args.dim)]
     done = subprocess.run(
         [*launch, "--nproc-per-node", str(args.ranks), __file__, *sizes, "--child", side, str(root)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**cached_environ(), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
     if done.returncode:
-        sys.exit(done.stderr[-3000:])
+        sys.exit(f"{side}: {done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1]) if side != "take" else {}
 
 

@@ -27,7 +27,7 @@ REQUESTS_IN_FLIGHT = 8
 """How many objects are asked for rows at a time where the storage cannot map."""
 _BYTES_IN_FLIGHT = 64 << 20
 _PART_BYTES = 2 << 20
-"""Of what is mapped, copied and compared at a time: it is still in a cache when it is summed."""
+"""Of what is mapped and has sums, copied at a time: it is still in a cache when it is summed."""
 _SCRATCH_BYTES = 1 << 25
 """Of column shards that cannot be mapped, at most this much is read at a time."""
 
@@ -154,7 +154,7 @@ class PieceSource:
         mapped = None if past_map else self.mapped()
         if mapped is not None:
             ask_for(mapped[start:end])
-            step = max(1, _PART_BYTES // self.row_bytes)
+            step = max(1, _PART_BYTES // self.row_bytes) if self.checks.has_sums else end - start
             for first in range(start, end, step):
                 last = min(first + step, end)
                 part_ND = out_ND[first - start : last - start]
