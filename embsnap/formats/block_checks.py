@@ -78,7 +78,7 @@ class BlockChecks:
             SnapshotError: `checksum-mismatch`: a block that they complete is not what was written.
         """
         self.note(location, start, data)
-        self.raise_failed(location)
+        self.raise_failed(location, start, start + memoryview(data).nbytes)
 
     def note(self, location: str, start: int, data: Buffer) -> None:
         """As `passed`, for those who look for blocks that have `failed` themselves."""
@@ -96,21 +96,18 @@ class BlockChecks:
                 sum_ = crc32c(view[part[0] - start : part[1] - start], sum_)
                 self._add(location, sums, block, (before, part[1]), sum_)
 
-    def failed(self, location: str) -> list[_Span]:
-        """The blocks of an object that were not what was written, and did not come by again as they should be."""
-        with self._lock:
-            return [self._span(self._sums[location], block) for block in self._failures.get(location, ())]
+    def failed(self, location: str, start: int, end: int) -> list[_Span]:
+        """Blocks with some of the bytes `[start, end)` that were not what was written, and did not come by again."""
+        return [self._span(self._sums[location], block) for block, _ in self._failed(location, start, end)]
 
-    def raise_failed(self, location: str) -> None:
+    def raise_failed(self, location: str, start: int, end: int) -> None:
         """Raise what is to be said of a block that has `failed`, if there is one.
 
         Raises:
             SnapshotError: `checksum-mismatch`.
         """
-        with self._lock:
-            failures = list(self._failures.get(location, {}).items())
-        if failures:
-            sums, (block, found) = self._sums[location], failures[0]
+        for block, found in self._failed(location, start, end)[:1]:
+            sums = self._sums[location]
             raise self._mismatch(location, self._span(sums, block), sums.blocks[block], found)
 
     def unchecked(self, location: str, start: int, end: int) -> Iterable[_Span]:
@@ -123,6 +120,14 @@ class BlockChecks:
             blocks = range(start // sums.block_bytes, -(-end // sums.block_bytes))
             bounds = [(self._span(sums, block)) for block in blocks if block not in checked]
         return [(max(start, first), min(end, last)) for first, last in bounds]
+
+    def _failed(self, location: str, start: int, end: int) -> list[tuple[int, int]]:
+        """Number and sum of each of these blocks."""
+        with self._lock:
+            failures = list(self._failures.get(location, {}).items())
+        block_bytes = self._sums[location].block_bytes if failures else 1
+        blocks = range(start // block_bytes, -(-end // block_bytes))
+        return [(block, found) for block, found in failures if block in blocks]
 
     def _span(self, sums: ObjectSums, block: int) -> _Span:
         return block * sums.block_bytes, min(sums.size, (block + 1) * sums.block_bytes)

@@ -90,6 +90,16 @@ def test_a_bit_that_flipped_on_its_way_is_fetched_again(root, gcs_proxy, step):
     assert caught.value.kind is (ErrorKind.CORRUPT_TRANSFER if step == ROWS else ErrorKind.CHECKSUM_MISMATCH)
 
 
+def test_what_lies_beside_a_damaged_block_can_be_read(root, reader):
+    flip_bit(object_of(root, f"0/{PATH}"), 5 << 20)
+    found, out_ND = reader(), np.empty((16384, DIM), np.float32)
+    for start in (16384, 16384):
+        with pytest.raises(SnapshotError):
+            found.read(start, start + 16384, out_ND)
+        found.read(0, 16384, out_ND)
+    assert np.array_equal(out_ND, TABLE[:16384])
+
+
 def test_a_bit_that_flipped_in_a_part_of_a_block_is_an_error(root, gcs_proxy):
     uri = gcs_proxy.upload(root, "snapshot")
     gcs_proxy.add(Fault(faults.flipped(), "GET", re.escape(object_of(root, f"0/{PATH}").name) + ".*alt=media"))

@@ -44,7 +44,7 @@ class PieceChecks:
             SnapshotError: `checksum-mismatch`.
         """
         self.note(start, data)
-        self.raise_failed()
+        self.raise_failed(start, start + len(data))
 
     def note(self, start: int, data: memoryview) -> None:
         """As `passed`, for those who look for blocks that have `failed` themselves."""
@@ -53,18 +53,18 @@ class PieceChecks:
         if self._checks is not None:
             self._checks.note(self._piece.location, start, data)
 
-    def failed(self) -> list[tuple[int, int]]:
-        """Blocks of the object that were not what was written, and did not come by again as they should be."""
-        return [] if self._checks is None else self._checks.failed(self._piece.location)
+    def failed(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Blocks with some of these bytes that were not what was written, and did not come by again as they should."""
+        return [] if self._checks is None else self._checks.failed(self._piece.location, start, end)
 
-    def raise_failed(self) -> None:
+    def raise_failed(self, start: int, end: int) -> None:
         """Raise what is to be said of a block that has `failed`.
 
         Raises:
             SnapshotError: `checksum-mismatch`.
         """
         if self._checks is not None:
-            self._checks.raise_failed(self._piece.location)
+            self._checks.raise_failed(self._piece.location, start, end)
 
     def picked(self, num_rows: int, mapped: memoryview) -> None:
         """So many rows were picked out of the object, which is mapped.

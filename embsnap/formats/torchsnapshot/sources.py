@@ -194,10 +194,12 @@ class PieceSource:
         note = self.checks.note
         requests = [RangeRead(first + start * self.row_bytes, buffer, note) for start, buffer in rows]
         self._cache.fetch(self._piece, requests)
-        if failed := self.checks.failed():
-            again = [request.within(*span) for span in failed for request in requests]
-            self._cache.fetch(self._piece, [request for request in again if request.buffer])
-            self.checks.raise_failed()
+        start = min((request.start for request in requests), default=0)
+        end = max((request.start + len(request.buffer) for request in requests), default=0)
+        again = [request.within(*span) for span in self.checks.failed(start, end) for request in requests]
+        if again := [request for request in again if request.buffer]:
+            self._cache.fetch(self._piece, again)
+            self.checks.raise_failed(start, end)
 
     def passed(self, start: int, rows: NDArray[np.uint8]) -> None:
         """The rows from `start` on, of `mapped`, were looked at in order."""
