@@ -15,7 +15,7 @@ from embsnap.cli.escaping import printable
 from embsnap.errors import EmbsnapError, ErrorKind
 from embsnap.storage.local_errors import storage_error
 
-__all__ = ["Failure", "Terminated", "close_pipe", "describe"]
+__all__ = ["Failure", "Terminated", "close_pipe", "describe", "is_of_output"]
 
 _BUG_HINT = "run the command again as `embsnap --traceback …` and report what it prints"
 _MEMORY_HINT = "check the numbers of rows and columns that were asked for, or use a machine with more memory"
@@ -23,7 +23,7 @@ _SCHEMA = {"schema": "embsnap.error", "version": 1}
 
 
 _OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
-"""What a write to a file by redirection can fail with; where embsnap opens a file itself, it says which."""
+"""What a write to a file by redirection can fail with."""
 
 
 class Terminated(BaseException):
@@ -68,9 +68,14 @@ def describe(error: BaseException) -> Failure:
         return Failure(143, "terminated", "terminated", {})
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return Failure(6, "out-of-memory", f"there is not enough memory{_reason(error)}\n  try: {_MEMORY_HINT}", {})
-    if isinstance(error, OSError) and error.errno in _OF_OUTPUT:
+    if isinstance(error, OSError) and is_of_output(error):
         return _of_embsnap(storage_error(error, "standard output"))
     return _of_bug(error)
+
+
+def is_of_output(error: BaseException) -> bool:
+    """Whether stdout takes no more. Where embsnap opens a file itself, it raises an error of its own."""
+    return isinstance(error, OSError) and not isinstance(error, EmbsnapError) and error.errno in _OF_OUTPUT
 
 
 def close_pipe() -> None:

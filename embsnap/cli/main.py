@@ -22,9 +22,8 @@ from contextlib import contextmanager
 import click
 from click.shell_completion import shell_complete
 
-from embsnap.cli.failures import Terminated, close_pipe, describe
+from embsnap.cli.failures import Terminated, close_pipe, describe, is_of_output
 from embsnap.cli.group import group
-from embsnap.errors import EmbsnapError
 
 __all__ = ["main"]
 
@@ -86,8 +85,8 @@ def _fail(error: BaseException, arguments: list[str]) -> int:
     if _asked(arguments, "--traceback"):
         traceback.print_exception(error)
     failure = describe(error)
-    if isinstance(error, OSError) and not isinstance(error, EmbsnapError):
-        close_pipe()  # what is left for a full disk
+    if is_of_output(error):
+        close_pipe()
     failure.show(as_json=_asked(arguments, "--json"))
     return failure.exit_code
 

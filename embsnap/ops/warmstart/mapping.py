@@ -13,7 +13,6 @@ import numpy as np
 from embsnap.config.embedding import EmbeddingBagConfig, ReservedPolicy, ReservedRowsConfig
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.kernels.hashing import id_keys
-from embsnap.kernels.threads import run
 from embsnap.ops.vocabulary import align
 from embsnap.ops.warmstart.donors import donor_row, donor_rows, needs_occupied_rows
 from embsnap.ops.warmstart.mapping_together import map_together
@@ -130,8 +129,7 @@ def _map_by_position(table: EmbeddingBagConfig, old: OldTable, sources: Sources,
 
 
 def _map_by_vocabulary(table: EmbeddingBagConfig, old: OldTable, sources: Sources, threads: int) -> TableMapping:
-    both = [partial(sources.old_vocabulary, table, old), partial(sources.new_vocabulary, table)]
-    (old_vocabulary, old_ref), (new_vocabulary, new_ref) = run(both, threads)
+    (old_vocabulary, old_ref), (new_vocabulary, new_ref) = sources.both_vocabularies(table, old)
     row_map, findings = align(
         old_vocabulary,
         new_vocabulary,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from embsnap.formats.torchsnapshot.snapshot import Snapshot, open_snapshot
 from embsnap.formats.vocabulary import VocabularyFiles, open_vocabulary, read_vocabulary
 from embsnap.formats.vocabulary_columns import VocabularyColumns
 from embsnap.kernels.join import Join, join
+from embsnap.kernels.threads import run
 from embsnap.model.dtypes import DTYPES, DType
 from embsnap.model.progress import Progress
 from embsnap.model.remap import Remap
@@ -131,18 +133,16 @@ class Sources:
         Raises:
             IncompatibleError: There is none (`no-vocabulary`), or it is no longer what the sidecar recorded.
         """
-        vocabulary, ref = self._read(self.old_files(table, old))
-        recorded = recorded_vocabulary(old)
-        if recorded is not None and recorded.fingerprint != ref.fingerprint:
-            raise IncompatibleError(
-                ErrorKind.VOCABULARY_MISMATCH,
-                "the old vocabulary is not the one the snapshot was written with",
-                where=f"table {table.name}, {vocabulary.uri}",
-                expected=recorded.fingerprint,
-                found=ref.fingerprint,
-                hint=f"point pretrained.vocab at an unchanged copy of {recorded.uri}",
-            )
-        return vocabulary, ref
+        return _as_recorded(table, old, *self._read(self.old_files(table, old)))
+
+    def both_vocabularies(
+        self, table: EmbeddingBagConfig, old: OldTable
+    ) -> tuple[tuple[Vocabulary, VocabularyRef], tuple[Vocabulary, VocabularyRef]]:
+        """`old_vocabulary` and `new_vocabulary`, read at the same time unless they are one and the same."""
+        files = self.old_files(table, old), self.new_files(table)
+        threads = self._threads if files[0].uri != files[1].uri else 1
+        old_side, new_side = run([partial(self._read, each) for each in files], threads)
+        return _as_recorded(table, old, *old_side), new_side
 
     def remap(self, uri: str, table: EmbeddingBagConfig, old: OldTable) -> Remap:
         """A row map between an old table and a new one, with all that is wrong with it."""
@@ -180,6 +180,23 @@ class Sources:
 def recorded_vocabulary(old: OldTable) -> TableVocabulary | None:
     """The vocabulary of the old table, as the sidecar beside its snapshot records it."""
     return old.snapshot.sidecar.tables.get(old.table.name) if old.snapshot.sidecar is not None else None
+
+
+def _as_recorded(
+    table: EmbeddingBagConfig, old: OldTable, vocabulary: Vocabulary, ref: VocabularyRef
+) -> tuple[Vocabulary, VocabularyRef]:
+    """An old vocabulary, unless the sidecar recorded another one."""
+    recorded = recorded_vocabulary(old)
+    if recorded is not None and recorded.fingerprint != ref.fingerprint:
+        raise IncompatibleError(
+            ErrorKind.VOCABULARY_MISMATCH,
+            "the old vocabulary is not the one the snapshot was written with",
+            where=f"table {table.name}, {vocabulary.uri}",
+            expected=recorded.fingerprint,
+            found=ref.fingerprint,
+            hint=f"point pretrained.vocab at an unchanged copy of {recorded.uri}",
+        )
+    return vocabulary, ref
 
 
 def check_dim(table: EmbeddingBagConfig, old: OldTable) -> None:
