@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import click
 
@@ -20,8 +21,6 @@ __all__ = ["Failure", "Terminated", "close_pipe", "describe", "is_of_output"]
 _BUG_HINT = "run the command again as `embsnap --traceback …` and report what it prints"
 _MEMORY_HINT = "check the numbers of rows and columns that were asked for, or use a machine with more memory"
 _SCHEMA = {"schema": "embsnap.error", "version": 1}
-
-
 _OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 """What a write to a file by redirection can fail with."""
 
@@ -68,12 +67,12 @@ def describe(error: BaseException) -> Failure:
         return Failure(143, "terminated", "terminated", {})
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return Failure(6, "out-of-memory", f"there is not enough memory{_reason(error)}\n  try: {_MEMORY_HINT}", {})
-    if isinstance(error, OSError) and is_of_output(error):
+    if is_of_output(error):
         return _of_embsnap(storage_error(error, "standard output"))
     return _of_bug(error)
 
 
-def is_of_output(error: BaseException) -> bool:
+def is_of_output(error: BaseException) -> TypeGuard[OSError]:
     """Whether stdout takes no more. Where embsnap opens a file itself, it raises an error of its own."""
     return isinstance(error, OSError) and not isinstance(error, EmbsnapError) and error.errno in _OF_OUTPUT
 
