@@ -10,10 +10,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
-from crc32c import crc32c
+from awscrt.checksums import combine_crc32c, crc32c
 
 from embsnap.errors import ErrorKind, SnapshotError
-from embsnap.formats.checksums import combine
 from embsnap.formats.sidecar import ObjectSums
 from embsnap.storage.base import Buffer, ObjectInfo
 
@@ -183,11 +182,11 @@ class _Parts:
             return None
         if start in self._to:
             before = self._to.pop(start)
-            sum_ = combine(self._from.pop(before)[1], sum_, end - start)
+            sum_ = combine_crc32c(self._from.pop(before)[1], sum_, end - start)
             start = before
         if end in self._from:
             after, after_sum = self._from.pop(end)
-            sum_ = combine(sum_, after_sum, after - end)
+            sum_ = combine_crc32c(sum_, after_sum, after - end)
             end = after
         self._from[start], self._to[end] = (end, sum_), start
         return sum_ if (start, end) == whole else None

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-from crc32c import crc32c
+from awscrt.checksums import combine_crc32c, crc32c
 
 from embsnap.formats.sidecar import ObjectSums
 from embsnap.storage.base import Buffer
 
-__all__ = ["BLOCK_BYTES", "RunningSums", "combine", "sums_of"]
+__all__ = ["BLOCK_BYTES", "RunningSums", "sums_of"]
 
 BLOCK_BYTES = 4 << 20
 """Size of the blocks that a sidecar holds sums of."""
-_POLYNOMIAL = 0x82F63B78
-"""Castagnoli's, bits reversed."""
 
 
 class RunningSums:
@@ -47,7 +43,7 @@ class RunningSums:
         whole = 0
         for index, block in enumerate(self._blocks):
             is_last = last_bytes and index == len(self._blocks) - 1
-            whole = combine(whole, block, last_bytes if is_last else self._block_bytes)
+            whole = combine_crc32c(whole, block, last_bytes if is_last else self._block_bytes)
         return ObjectSums(self._size, f"{whole:08x}", self._block_bytes, tuple(f"{sum_:08x}" for sum_ in self._blocks))
 
     def _end_block(self) -> None:
@@ -60,41 +56,3 @@ def sums_of(data: Buffer, block_bytes: int = BLOCK_BYTES) -> ObjectSums:
     sums = RunningSums(block_bytes)
     sums.update(data)
     return sums.finish()
-
-
-def combine(first: int, second: int, num_second_bytes: int) -> int:
-    """The CRC-32C of two runs of bytes one after the other, from the CRC of each.
-
-    Appending zero bytes to a message is a linear map of its CRC over GF(2); the map for n bytes is the n-th power of
-    the map for one (Mark Adler's `crc32_combine`).
-    """
-    return _apply(_zeros_map(num_second_bytes), first) ^ second
-
-
-def _apply(columns: tuple[int, ...], bits: int) -> int:
-    result = 0
-    for column in columns:
-        if bits & 1:
-            result ^= column
-        bits >>= 1
-    return result
-
-
-def _product(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(_apply(left, column) for column in right)
-
-
-@lru_cache(maxsize=64)
-def _zeros_map(num_bytes: int) -> tuple[int, ...]:
-    """Columns of the map that appending `num_bytes` zero bytes does to a CRC."""
-    one_bit = (_POLYNOMIAL, *(1 << bit for bit in range(31)))
-    power = one_bit
-    for _ in range(3):
-        power = _product(power, power)
-    result = tuple(1 << bit for bit in range(32))
-    while num_bytes:
-        if num_bytes & 1:
-            result = _product(power, result)
-        power = _product(power, power)
-        num_bytes >>= 1
-    return result

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
-from crc32c import crc32c
+from awscrt.checksums import crc32c
 
 from embsnap.errors import ErrorKind, NotFoundError, SnapshotError
 from embsnap.kernels.index import BUCKET_WORDS, IdTable

@@ -22,7 +22,7 @@ _BASE = {
     "numba": "numba",
     "pyarrow": "pyarrow",
     "ml-dtypes": "ml_dtypes",
-    "crc32c": "crc32c",
+    "awscrt": "awscrt",
     "pydantic": "pydantic",
     "PyYAML": "yaml",
     "click": "click",

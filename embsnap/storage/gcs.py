@@ -11,7 +11,7 @@ from functools import partial
 from http.client import HTTPResponse
 from typing import Any
 
-from crc32c import crc32c
+from awscrt.checksums import crc32c
 
 from embsnap.errors import ErrorKind, NotFoundError
 from embsnap.storage.base import Buffer, ObjectInfo, Writer

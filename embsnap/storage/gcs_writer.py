@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from crc32c import crc32c
+from awscrt.checksums import crc32c
 
 from embsnap.errors import EmbsnapError, ErrorKind, StorageError
 from embsnap.storage.base import Buffer, ObjectInfo, Writer

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any, BinaryIO, TypeVar, cast
 
-from crc32c import crc32c
+from awscrt.checksums import crc32c
 
 from embsnap.errors import ErrorKind
 from embsnap.storage.base import ObjectInfo, RangeRead, Store, check_location

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from crc32c import crc32c
+from awscrt.checksums import crc32c
 
 from embsnap.storage.base import Buffer, ObjectInfo, Writer
 from embsnap.storage.client_options import timeout_of

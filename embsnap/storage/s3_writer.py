@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from crc32c import crc32c
+from awscrt.checksums import crc32c
 
 from embsnap.errors import EmbsnapError, ErrorKind, StorageError
 from embsnap.storage.base import Buffer, ObjectInfo, Writer

@@ -47,18 +47,22 @@ def finish(source: Path, destination: Path) -> dict[str, object]:
     return json.loads(stdout)
 
 
+def num_finished(destination: Path) -> int:
+    return sum(1 for _ in destination.glob("0/model/w*"))
+
+
 def wait_for_objects(process: subprocess.Popen[str], destination: Path, number: int) -> None:
     """Until the copy has finished so many objects."""
     deadline = time.monotonic() + 120
-    while sum(1 for _ in destination.glob("0/model/w*")) < number and process.poll() is None:
+    while num_finished(destination) < number and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
-def stop(source: Path, root: Path, signum: int, *, after: int, attempts: int = 5) -> tuple[Path, int]:
+def stop(source: Path, root: Path, signum: int, *, after: int, attempts: int = 10) -> tuple[Path, int]:
     """Send a signal to a copy that has finished so many objects; returns its destination and its exit code.
 
-    Where the machine halts this process longer than a copy takes, the copy is through before the signal: tried again.
+    Where the machine halts this process longer than a copy takes, all objects are there before the signal: tried again.
     """
     for attempt in range(attempts):
         out = root / str(attempt)
@@ -66,10 +70,10 @@ def stop(source: Path, root: Path, signum: int, *, after: int, attempts: int = 5
         wait_for_objects(process, out, after)
         process.send_signal(signum)
         stdout, _ = process.communicate(timeout=300)
-        if not (out / ".snapshot_metadata").exists():
+        if num_finished(out) < NUM_OBJECTS:
             assert stdout == ""
             return out, process.returncode
-    raise AssertionError(f"each of {attempts} copies was through before the signal")
+    raise AssertionError(f"each of {attempts} copies had all its objects before the signal")
 
 
 @pytest.mark.parametrize(

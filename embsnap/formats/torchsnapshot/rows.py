@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -111,14 +112,15 @@ class ArrayReader:
             SnapshotError: `missing-object` or `short-object`: an object is not what the manifest says.
             StorageError: The storage failed.
         """
+        start, end = index(start), index(end)
         if not 0 <= start <= end <= self._num_rows:
             raise self._misuse("the rows", f"a range within [0, {self._num_rows})", f"[{start}, {end})")
         self._check_out(out_ND, end - start)
         if start == end:
             return
         reads: list[Callable[[], None]] = []
-        for index in np.flatnonzero((self._starts_P < end) & (self._ends_P > start)):
-            source = self._sources[index]
+        for piece in np.flatnonzero((self._starts_P < end) & (self._ends_P > start)):
+            source = self._sources[piece]
             first, last = max(start, source.row), min(end, source.row + source.num_rows)
             part_ND = out_ND[first - start : last - start]
             reads.append(partial(source.read, first - source.row, last - source.row, part_ND, past_map=past_map))

@@ -26,8 +26,12 @@ __all__ = ["REQUESTS_IN_FLIGHT", "PieceSource", "SourceCache", "StagedRows", "nu
 REQUESTS_IN_FLIGHT = 8
 """How many objects are asked for rows at a time where the storage cannot map."""
 _BYTES_IN_FLIGHT = 64 << 20
-_PART_BYTES = 2 << 20
+_PART_BYTES = 1 << 19
 """Of what is mapped and has sums, copied at a time: it is still in a cache when it is summed."""
+_ASKED_BYTES = 8 << 20
+"""Of what is mapped, the disk is asked for at least so much at a time."""
+_AHEAD_BYTES = 32 << 20
+"""So far ahead of what is copied, so that the disk has no pause."""
 _SCRATCH_BYTES = 1 << 25
 """Of column shards that cannot be mapped, at most this much is read at a time."""
 
@@ -138,6 +142,8 @@ class PieceSource:
         self.staged: StagedRows | None = None
         self._cache, self._piece, self._dtype = cache, piece, dtype
         self.checks = PieceChecks(cache.checks, piece, num_rows, self.row_bytes)
+        self._reached = -1, 0
+        """Rows that the last read, and the last wish to the disk, ended before."""
         self._check()
 
     def mapped(self) -> NDArray[np.uint8] | None:
@@ -153,15 +159,7 @@ class PieceSource:
         columns = slice(self.column, self.column + self.num_columns)
         mapped = None if past_map else self.mapped()
         if mapped is not None:
-            ask_for(mapped[start:end])
-            step = max(1, _PART_BYTES // self.row_bytes) if self.checks.has_sums else end - start
-            for first in range(start, end, step):
-                last = min(first + step, end)
-                part_ND = out_ND[first - start : last - start]
-                part_ND[:, columns] = _as(mapped[first:last], self._dtype)
-                # What was copied out is compared: it lies in the core's cache, and the disk reads on meanwhile.
-                is_whole = self.num_columns == out_ND.shape[1]
-                self.passed(first, part_ND.reshape(-1).view(np.uint8) if is_whole else mapped[first:last])
+            self._copy(mapped, start, end, out_ND, columns)
             return
         if self.num_columns == out_ND.shape[1]:
             self.read_runs([(start, end)], out_ND.reshape(-1).view(np.uint8))
@@ -210,6 +208,27 @@ class PieceSource:
         view = self._cache.checked_map(self._piece, self.num_bytes)
         if view is not None:
             self.checks.picked(num_rows, view)
+
+    def _copy(
+        self, mapped: NDArray[np.uint8], start: int, end: int, out_ND: NDArray[Any], columns: slice[int, int, None]
+    ) -> None:
+        """Copy mapped rows part by part, while the disk reads what comes next: beyond `end` if reads are in order."""
+        is_whole = self.num_columns == out_ND.shape[1]
+        row_bytes = max(1, self.row_bytes)
+        step = max(1, (_PART_BYTES if self.checks.has_sums else _ASKED_BYTES) // row_bytes)
+        reached, asked = self._reached
+        most, asked = (self.num_rows, asked) if start == reached else (end, start)
+        for first in range(start, end, step):
+            last = min(first + step, end)
+            ahead = min(most, last + _AHEAD_BYTES // row_bytes)
+            if (ahead - asked) * row_bytes >= _ASKED_BYTES or asked < last:
+                ask_for(mapped[asked:ahead])
+                asked = ahead
+            part_ND = out_ND[first - start : last - start]
+            part_ND[:, columns] = _as(mapped[first:last], self._dtype)
+            # What was copied out is compared: it lies in the core's cache, and the disk reads on meanwhile.
+            self.passed(first, part_ND.reshape(-1).view(np.uint8) if is_whole else mapped[first:last])
+        self._reached = end, asked
 
     @property
     def num_bytes(self) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from crc32c import crc32c
+from awscrt.checksums import combine_crc32c, crc32c
 
 from embsnap.errors import ErrorKind
 from embsnap.formats.block_checks import has_usable_blocks
-from embsnap.formats.checksums import combine
 from embsnap.formats.sidecar import ObjectSums
 from embsnap.model.findings import Finding, Severity
 from embsnap.ops.verify.checked import Checked, Skipped, at_most
@@ -58,7 +57,7 @@ class Summing:
     def _sums(self, location: str) -> ObjectSums:
         size, chunk_bytes, whole = self._sizes[location], self._chunk_bytes[location], 0
         for number, chunk in enumerate(self._chunks[location]):
-            whole = combine(whole, chunk, min(chunk_bytes, size - number * chunk_bytes))
+            whole = combine_crc32c(whole, chunk, min(chunk_bytes, size - number * chunk_bytes))
         return ObjectSums(size, f"{whole:08x}", chunk_bytes, tuple(f"{chunk:08x}" for chunk in self._chunks[location]))
 
 

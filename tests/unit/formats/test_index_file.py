@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crc32c import crc32c
+from awscrt.checksums import crc32c
 
 from embsnap.errors import ErrorKind, NotFoundError, RefusedError, SnapshotError
 from embsnap.formats.index_file import IndexHeader, check_contents, read_index, write_index

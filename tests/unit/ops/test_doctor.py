@@ -13,7 +13,7 @@ _BASE = {
     "numba": "0.68.1",
     "pyarrow": "26.0.1",
     "ml-dtypes": "0.6.0",
-    "crc32c": "2.9",
+    "awscrt": "0.38.1",
     "pydantic": "2.14.3",
     "PyYAML": "6.0.3",
     "click": "8.5.1",

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from crc32c import crc32c
+from awscrt.checksums import crc32c
 
 from embsnap.errors import ErrorKind, StorageError
 from embsnap.storage.gcs_objects import crc32c_text
