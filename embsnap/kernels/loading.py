@@ -16,7 +16,7 @@ from embsnap.kernels.narrowing import narrow
 from embsnap.kernels.rows import check_rows
 from embsnap.model.vocabulary import IdType
 
-__all__ = ["kernels_loading", "load_fingerprint", "load_migration", "load_warmstart"]
+__all__ = ["kernels_loading", "load_fingerprint", "load_join", "load_migration", "load_warmstart"]
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def kernels_loading(load: Callable[[], object]) -> Iterator[None]:
     From numba's cache the first kernel takes 0.2 s, most of it in numba's own start; without a cache, a compilation.
 
     Args:
-        load: Calls each of them once: `load_fingerprint`, `load_warmstart`, `load_migration`.
+        load: Calls each of them once: `load_fingerprint`, `load_join`, `load_warmstart`, `load_migration`.
     """
     thread = Thread(target=load, name="embsnap-kernels", daemon=True)
     thread.start()
@@ -42,12 +42,18 @@ def load_fingerprint() -> None:
     fingerprint(IdType.INT64, one, one, threads=1)
 
 
-def load_warmstart() -> None:
-    """Load what a warm start of integer ids uses."""
+def load_join() -> None:
+    """Load what following entities with integer ids uses."""
     load_fingerprint()
     one = np.zeros(1, np.int64)
     check_rows(one, 1)
     join(one, one, one, one, 1, threads=1)
+
+
+def load_warmstart() -> None:
+    """Load what a warm start of integer ids uses."""
+    load_join()
+    one = np.zeros(1, np.int64)
     split_by_band(one, one)
     rows = np.zeros((1, 4), np.uint8)
     gather_rows(rows, one, one, np.zeros((1, 4), np.uint8), 0)

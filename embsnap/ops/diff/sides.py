@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.torchsnapshot.snapshot import Snapshot
 from embsnap.formats.vocabulary import read_vocabulary
+from embsnap.kernels.loading import kernels_loading, load_join
 from embsnap.model.progress import Progress
 from embsnap.model.snapshot_diff import DiffedTable
 from embsnap.model.table import Table
@@ -79,15 +80,18 @@ def read_sides(
     tables = [
         snapshot.table(name, with_state=options.bit_exact) for snapshot, name in zip(snapshots, names, strict=True)
     ]
+    sides = Side(snapshots[0], tables[0]), Side(snapshots[1], tables[1])
     if options.by_position:
-        return Side(snapshots[0], tables[0]), Side(snapshots[1], tables[1])
+        return sides
     given = (options.vocab_a, options.vocab_b)
     sources = [list(_sources(*side)) for side in zip(snapshots, tables, names, given, strict=True)]
     _check_both_or_neither(sources, tables, snapshots)
-    a, b = (
-        _side(snapshot, table, source[0] if source else None, options, progress)
-        for snapshot, table, source in zip(snapshots, tables, sources, strict=True)
-    )
+    if not sources[0]:
+        return sides
+    with kernels_loading(load_join):
+        a, b = (
+            _with_vocabulary(side, *source[0], options, progress) for side, source in zip(sides, sources, strict=True)
+        )
     return a, b
 
 
@@ -118,16 +122,7 @@ def _check_both_or_neither(
     )
 
 
-def _side(
-    snapshot: Snapshot,
-    table: Table,
-    source: tuple[str, str | None] | None,
-    options: DiffOptions,
-    progress: Progress,
-) -> Side:
-    if source is None:
-        return Side(snapshot, table)
-    uri, recorded = source
+def _with_vocabulary(side: Side, uri: str, recorded: str | None, options: DiffOptions, progress: Progress) -> Side:
     vocabulary = read_vocabulary(
         uri, columns=options.columns, options=options.storage_options, threads=options.threads, progress=progress
     )
@@ -136,9 +131,9 @@ def _side(
         raise IncompatibleError(
             ErrorKind.VOCABULARY_MISMATCH,
             "the vocabulary is not the one the snapshot was written with",
-            where=f"table {table.name}, {uri}",
+            where=f"table {side.table.name}, {uri}",
             expected=recorded,
             found=found,
-            hint=f"give an unchanged copy of it, or --by-position to compare row by row ({snapshot.uri})",
+            hint=f"give an unchanged copy of it, or --by-position to compare row by row ({side.snapshot.uri})",
         )
-    return Side(snapshot, table, vocabulary, found)
+    return Side(side.snapshot, side.table, vocabulary, found)
