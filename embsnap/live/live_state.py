@@ -7,7 +7,7 @@ tensor of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,15 +68,40 @@ def slots(names: Mapping[str, Any]) -> dict[str, str]:
     return {name: canonical.get(name, name) for name in names}
 
 
-def initialize_states(optimizer: torch.optim.Optimizer | None) -> None:
-    """Let dense optimizers that make their state in the first step make it now, so that it can be filled.
+def initialize_states(optimizer: torch.optim.Optimizer | None, tables: Sequence[LiveTable]) -> None:
+    """Let dense optimizers that make a parameter's state in its first step make that of these tables now, to be filled.
 
-    An optimizer with any state is left alone. Parameters stay as they are: their gradients are zero in this step.
+    It is what it would be at the beginning of that step. All else stays as it is: rows, gradients, learning rates, and
+    what the optimizer does with other parameters.
     """
     for keyed in _keyed(optimizer):
-        if isinstance(keyed, KeyedOptimizerWrapper) and not any(keyed.state.values()):
-            keyed.init_state()
-            keyed.zero_grad()
+        if isinstance(keyed, KeyedOptimizerWrapper):
+            named = [keyed.params[key] for key in keyed.params if any(_is_of(key, table) for table in tables)]
+            stateless = [parameter for parameter in named if parameter.requires_grad and not keyed.state.get(parameter)]
+            if stateless:
+                _make_states(keyed, stateless)
+
+
+def _make_states(keyed: KeyedOptimizerWrapper, parameters: Sequence[Tensor]) -> None:
+    """A step of these parameters alone that changes none: without gradients, at the rate 0; it is not counted."""
+    everything, groups = list(keyed.params.values()), keyed.param_groups
+    gradients, kept = [parameter.grad for parameter in everything], [dict(group) for group in groups]
+    try:
+        for parameter in everything:
+            parameter.grad = None
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        for group in groups:
+            group.update({name: 0.0 for name in ("lr", "weight_decay") if name in group})
+        keyed.step()
+    finally:
+        for parameter, gradient in zip(everything, gradients, strict=True):
+            parameter.grad = gradient
+        for group, before in zip(groups, kept, strict=True):
+            group.update(before)
+    for state in (keyed.state[parameter] for parameter in parameters):
+        for counter in _COUNTERS & state.keys():
+            state[counter] = torch.zeros_like(state[counter]) if isinstance(state[counter], Tensor) else 0
 
 
 def live_states(table: LiveTable, optimizer: LiveOptimizer) -> dict[str, LiveState]:
@@ -111,8 +136,13 @@ def _given(table: LiveTable, optimizer: torch.optim.Optimizer | None) -> Iterato
     for keyed in _keyed(optimizer):
         state = keyed.state_dict()["state"]
         for key, parameter in keyed.params.items():
-            if (key == table.key or key.endswith(f".{table.key}")) and state.get(key):
+            if _is_of(key, table) and state.get(key):
                 yield state[key], _initial(keyed, parameter)
+
+
+def _is_of(key: str, table: LiveTable) -> bool:
+    """Whether an optimizer's parameter is a table's weight, by its key in any module that contains the table."""
+    return key == table.key or key.endswith(f".{table.key}")
 
 
 def _fused(table: LiveTable) -> Iterator[tuple[Mapping[str, Any], float]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torchrec.distributed.embeddingbag import ShardedEmbeddingBagCollection
 from torchrec.modules import embedding_configs
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
@@ -16,7 +17,7 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 from embsnap.config.embedding import EmbeddingBagConfig, LargeEmbeddingsConfig, SmallEmbeddingsConfig
 from embsnap.config.policies import Mode, Pooling
 from embsnap.errors import ErrorKind, UsageError
-from embsnap.live.optimizers import FusedOptimizer, fuse_optimizer
+from embsnap.live.optimizers import FusedOptimizer, ShardedFusedOptimizer, fuse_optimizer
 from embsnap.model.dtypes import DTYPES, DType
 
 __all__ = ["LargeEmbeddings", "SmallEmbeddings"]
@@ -98,10 +99,20 @@ class LargeEmbeddings(nn.Module):
         weight: nn.Parameter = self.ebc.embedding_bags[table].weight
         return weight
 
-    def fused_optimizer(self) -> FusedOptimizer:
-        """The optimizers of the tables, keyed `ebc.embedding_bags.<table>.weight`; without any outside of `train`."""
+    def fused_optimizer(self) -> FusedOptimizer | ShardedFusedOptimizer:
+        """The optimizers of the tables, keyed `ebc.embedding_bags.<table>.weight`; without any outside of `train`.
+
+        Once the module is sharded, those that are part of FBGEMM's kernels on this rank. `set_step` drives their
+        learning rates.
+
+        Raises:
+            UsageError: `bad-config`: see `ShardedFusedOptimizer`.
+        """
         configs = {_key(table.name): self.config.optimizer_of(table.name) for table in self.config.tables}
-        return FusedOptimizer(self, {key: config for key, config in configs.items() if config is not None})
+        schedules = {key: config for key, config in configs.items() if config is not None}
+        if isinstance(self.ebc, ShardedEmbeddingBagCollection):
+            return ShardedFusedOptimizer(self.ebc.fused_optimizer, "ebc", schedules)
+        return FusedOptimizer(self, schedules)
 
     def _fuse_optimizers(self) -> None:
         for table in self.config.tables:

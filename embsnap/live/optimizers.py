@@ -13,13 +13,21 @@ from torch import Tensor, nn
 from torch.distributed.optim.apply_optimizer_in_backward import (
     _apply_optimizer_in_backward as apply_optimizer_in_backward,
 )
-from torchrec.optim.keyed import KeyedOptimizer
+from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
-from embsnap.config.optimizer import AdagradConfig, AdamConfig, OptimizerConfig, RowwiseAdagradConfig, SgdConfig
+from embsnap.config.optimizer import (
+    AdagradConfig,
+    AdamConfig,
+    LearningRate,
+    OptimizerConfig,
+    RowwiseAdagradConfig,
+    SgdConfig,
+)
+from embsnap.errors import ErrorKind, UsageError
 from embsnap.live.schedules import learning_rate_at
 
-__all__ = ["FusedOptimizer", "fuse_optimizer", "has_fused_kernel"]
+__all__ = ["FusedOptimizer", "ShardedFusedOptimizer", "fuse_optimizer", "has_fused_kernel"]
 
 
 def fuse_optimizer(parameter: nn.Parameter, config: OptimizerConfig) -> None:
@@ -138,3 +146,55 @@ class FusedOptimizer(KeyedOptimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Nothing: the backward pass leaves no gradient."""
+
+
+class ShardedFusedOptimizer(CombinedOptimizer):
+    """A view of the FBGEMM kernels of a sharded collection: their state, and their learning rates.
+
+    torchrec puts tables with the same algorithm into one kernel, which has one learning rate. Its `state_dict()` is
+    that of torchrec's fused optimizer, with the keys of `FusedOptimizer`.
+    """
+
+    def __init__(self, kernels: CombinedOptimizer, prefix: str, schedules: Mapping[str, OptimizerConfig]) -> None:
+        """Look at the kernels of this rank.
+
+        Args:
+            kernels: The `fused_optimizer` of a ShardedEmbeddingBagCollection.
+            prefix: Of the collection, in the keys.
+            schedules: As for `FusedOptimizer`.
+
+        Raises:
+            UsageError: `bad-config`: tables in one kernel follow different learning rates.
+        """
+        super().__init__([(prefix, kernels)])
+        self._kernels = {
+            tuple(f"{prefix}.{key}" for key in optimizer.params): optimizer for _, optimizer in kernels.optimizers
+        }
+        self._rates = {keys: _common_rate(keys, schedules) for keys in self._kernels if keys}
+
+    def learning_rates(self) -> dict[str, float]:
+        """Parameter key → learning rate of the next update, of the tables on this rank."""
+        return {key: float(self._kernels[keys].param_groups[0]["lr"]) for keys in self._rates for key in keys}
+
+    def set_step(self, step: int) -> None:
+        """Set the learning rates to what the schedules say for a step; tables without one keep theirs."""
+        for keys, rate in self._rates.items():
+            if rate is not None:
+                kernel = self._kernels[keys]
+                kernel.param_groups[0]["lr"] = learning_rate_at(rate, step)
+                kernel.step()  # hands the kernel its learning rate; the backward pass has updated the tables
+
+
+def _common_rate(keys: tuple[str, ...], schedules: Mapping[str, OptimizerConfig]) -> LearningRate | None:
+    rates = [schedules[key].learning_rate if key in schedules else None for key in keys]
+    for key, rate in zip(keys, rates, strict=True):
+        if rate != rates[0]:
+            raise UsageError(
+                ErrorKind.BAD_CONFIG,
+                "these tables share one of FBGEMM's kernels, which has one learning rate, and follow different ones",
+                where=f"{keys[0]} and {key}",
+                expected="one `learning_rate`",
+                found="two",
+                hint="give their algorithms another `lr` each: then each has a kernel of its own",
+            )
+    return rates[0]

@@ -20,6 +20,8 @@ from embsnap.live.optimizers import has_fused_kernel
 
 __all__ = ["shard_embeddings"]
 
+_COLUMNS_PER_WORD = 4
+
 
 def shard_embeddings(
     embeddings: LargeEmbeddings, *, device: torch.device | str, placement: Placement = Placement.DEVICE
@@ -40,9 +42,11 @@ def shard_embeddings(
         The module, wrapped.
 
     Raises:
-        UsageError: `bad-option`: `uvm_caching` without a GPU, or for a table whose optimizer has no fused kernel.
+        UsageError: `bad-option`: `uvm_caching` without a GPU, or for a table whose optimizer has no fused kernel; or
+            an `embedding_dim` that is no multiple of 4, which FBGEMM's kernels cannot have.
     """
     device = torch.device(device)
+    _check_dims(embeddings)
     sharder = EmbeddingBagCollectionSharder()
     tables = embeddings.config.tables
     with_mean = any(table.pooling is Pooling.MEAN for table in tables)
@@ -64,6 +68,19 @@ def shard_embeddings(
         init_data_parallel=False,
         init_parameters=False,
     )
+
+
+def _check_dims(embeddings: LargeEmbeddings) -> None:
+    for table in embeddings.config.tables:
+        if table.embedding_dim % _COLUMNS_PER_WORD:
+            raise UsageError(
+                ErrorKind.BAD_OPTION,
+                "FBGEMM cannot hold shards of this width",
+                where=f"table {table.name}",
+                expected=f"an embedding_dim that is a multiple of {_COLUMNS_PER_WORD}",
+                found=table.embedding_dim,
+                hint="use --no-model, which needs no kernel, or migrate the table to another dim",
+            )
 
 
 def _sharding(

@@ -18,7 +18,6 @@ from embsnap.config.policies import Mode, Placement
 from embsnap.formats.torchsnapshot.contents import ArrayToWrite
 from embsnap.live.arrays import TensorRows
 from embsnap.live.device import choose_device
-from embsnap.live.live_state import LiveOptimizer
 from embsnap.live.lookup import check_lookup
 from embsnap.live.modules import LargeEmbeddings
 from embsnap.live.sharding import shard_embeddings
@@ -103,8 +102,7 @@ class SharedModel:
         self._plan, self.device = plan, device_of_rank(live.device)
         embeddings = LargeEmbeddings(config, device="meta", mode=live.mode, dtypes=table_dtypes(plan))
         model = shard_embeddings(embeddings, device=self.device, placement=live.placement)
-        # The optimizer goes no further than this: where the snapshot does not say at which step it is does not matter.
-        self._targets: list[Target] = find_targets(find_tables(model, plan.shapes), plan, LiveOptimizer(step=0))
+        self._targets: list[Target] = find_targets(find_tables(model, plan.shapes), plan, None)
         self._collection = embeddings.ebc
 
     def fill(self, block_bytes: int, progress: Progress) -> Filled:

@@ -101,6 +101,7 @@ class _SharedWrite:
         """Plan, fill, write and commit."""
         self._config, self._plan = make_plan(Share(self._ranks))
         self._ranks.agree(self._check)
+        model = None if live is None else self._build(live)
         began = monotonic()
         run_id, notes = self._ranks.agree(self._claim)[0]
         layouts = place([array.rows for array in self._arrays])
@@ -108,7 +109,7 @@ class _SharedWrite:
         self._own = self._objects[self._ranks.rank :: self._ranks.size]
         metadata = encode_metadata(build_manifest(self._arrays, {}, self._objects))
         try:
-            filled = None if live is None else self._fill(live)
+            filled = None if model is None else self._fill(model)
             sums = self._ranks.agree(self._write)
             self._ranks.agree(lambda: self._commit(metadata, {at: sum_ for part in sums for at, sum_ in part.items()}))
         except BaseException:
@@ -130,11 +131,13 @@ class _SharedWrite:
         notes = check_destination(self._store())
         return claim_run(self._store(), self._plan.digest, TOOL), notes
 
-    def _fill(self, live: LiveOptions) -> Filled:
-        """Build the model, fill it and look it up, each step on all ranks; then its rows are what is written."""
+    def _build(self, live: LiveOptions) -> SharedModel:
         built: list[SharedModel] = []
         self._ranks.agree(lambda: built.append(SharedModel(self._config, self._plan, live)))
-        model = built[0]
+        return built[0]
+
+    def _fill(self, model: SharedModel) -> Filled:
+        """Fill the model and look it up, each step on all ranks; then its rows are what is written."""
         filled = self._ranks.agree(lambda: model.fill(self._plan.budget.fill_block_bytes, self._progress))
         lookups, notes = self._ranks.agree(model.check)[0]
         self._arrays = model.arrays()

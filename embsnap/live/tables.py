@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
@@ -16,7 +17,7 @@ from torchrec.distributed.embedding_lookup import BaseEmbeddingLookup
 from torchrec.distributed.embeddingbag import ShardedEmbeddingBagCollection
 from torchrec.distributed.types import ShardedTensor
 
-from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError
+from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError, UsageError
 from embsnap.live.arrays import numpy_dtype_of
 from embsnap.live.filling import Band, RowsPart, bands
 from embsnap.live.parts import LocalPart, dtype_of, local_parts, shape_of
@@ -86,11 +87,31 @@ class LiveTable:
 
 
 def is_shared(model: nn.Module) -> bool:
-    """Whether the model lies over several ranks, so that all of them fill it together."""
-    over_ranks = (ShardedEmbeddingBagCollection, DistributedDataParallel)
-    return any(isinstance(module, over_ranks) for module in model.modules()) or any(
-        isinstance(parameter, DTensor) for parameter in model.parameters()
-    )
+    """Whether the model lies over several ranks, so that all of them fill it together.
+
+    Raises:
+        UsageError: `bad-option`: it lies over some of the job's ranks only; the others would be waited for.
+    """
+    groups = list(_groups(model))
+    for num_ranks in (dist.get_world_size(group) for group in groups if group is not None):
+        if num_ranks < dist.get_world_size():
+            raise UsageError(
+                ErrorKind.BAD_OPTION,
+                "the model lies over a part of the job's ranks",
+                where="model",
+                expected=f"all {dist.get_world_size()} ranks",
+                found=f"{num_ranks} of them",
+                hint="shard it over all ranks, or fill it in a job of its own and save it",
+            )
+    return bool(groups) or any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def _groups(model: nn.Module) -> Iterator[dist.ProcessGroup | None]:
+    for module in model.modules():
+        if isinstance(module, ShardedEmbeddingBagCollection):
+            yield module._env.process_group
+        elif isinstance(module, DistributedDataParallel):
+            yield module.process_group
 
 
 def find_tables(model: nn.Module, shapes: Mapping[str, tuple[int, int]]) -> list[LiveTable]:

@@ -50,13 +50,13 @@ class Target:
     state: StateFill
 
 
-def find_targets(tables: Sequence[LiveTable], plan: WarmstartPlan, optimizer: LiveOptimizer) -> list[Target]:
+def find_targets(tables: Sequence[LiveTable], plan: WarmstartPlan, optimizer: LiveOptimizer | None) -> list[Target]:
     """Everything that is to be filled, nothing of it touched.
 
     Args:
         tables: Of the model, those of the plan.
         plan: Where their rows come from.
-        optimizer: That trains the model.
+        optimizer: That trains the model; None for a model that is not trained further, whose rows alone are filled.
 
     Raises:
         IncompatibleError, UsageError: See `warm_start`.
@@ -64,8 +64,9 @@ def find_targets(tables: Sequence[LiveTable], plan: WarmstartPlan, optimizer: Li
     planned = {table.name: table for table in plan.tables}
     for table in tables:
         check_dtype(table, planned[table.name].tap.dtype)
-    if any(table.state_to_write for table in plan.tables):
-        initialize_states(optimizer.optimizer)
+    if optimizer is None:
+        return [Target(table, planned[table.name], StateFill(table)) for table in tables]
+    initialize_states(optimizer.optimizer, [table for table in tables if planned[table.name].state_to_write])
     return [
         Target(table, planned[table.name], plan_state_fill(table, planned[table.name], optimizer)) for table in tables
     ]

@@ -150,7 +150,7 @@ def build_and_write(
     """
     chosen = choose_device(device)
     model = LargeEmbeddings(config, device=chosen, mode=mode, dtypes=table_dtypes(plan))
-    targets = find_targets(find_tables(model, plan.shapes), plan, LiveOptimizer())
+    targets = find_targets(find_tables(model, plan.shapes), plan, None)
     filled = fill_targets(targets, plan, plan.budget.fill_block_bytes, progress)
     arrays = []
     for table in plan.tables:

@@ -27,13 +27,14 @@ import embsnap
 from embsnap.cli.output import to_json
 from embsnap.errors import EmbsnapError
 from embsnap.live.live_state import initialize_states
+from embsnap.live.tables import all_tables
 
 
 def save(root: Path, case: dict) -> None:
     """Save a model with random rows and optimizer state; what several ranks hold is the same on them."""
     model = build({name: tuple(table) for name, table in case["tables"].items()}, case["optimizer"])
     optimizer = optimizer_of(model, case["optimizer"])
-    initialize_states(optimizer)
+    initialize_states(optimizer, [table for found in all_tables(model).values() for table in found])
     arrays = held(model, optimizer)
     for name, array in arrays.items():
         seed = np.frombuffer(name.encode(), np.uint8)

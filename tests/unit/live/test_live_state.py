@@ -10,11 +10,14 @@ from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizerWrapper
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 from embsnap.config.embedding import LargeEmbeddingsConfig
+from embsnap.config.policies import Mode
 from embsnap.errors import EmbsnapError, ErrorKind
+from embsnap.formats.torchsnapshot.snapshot import open_snapshot
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.live.live_state import slots
 from embsnap.live.modules import LargeEmbeddings
-from embsnap.live.warm_start import warm_start
+from embsnap.live.warm_start import build_and_write, warm_start
+from embsnap.ops.warmstart.plan import plan_warmstart, write_warmstart
 from embsnap.testing.snapshots import SnapshotBuilder
 from embsnap.testing.tables import write_arrays
 from embsnap.testing.vocabularies import make_vocabulary
@@ -181,3 +184,47 @@ def test_two_optimizers_of_one_table(tmp_path) -> None:
     with pytest.raises(EmbsnapError) as caught:
         warm_start(tower, config, optimizer=CombinedOptimizer(twice))
     assert caught.value.kind is ErrorKind.BAD_OPTION
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.SGD])
+def test_making_state_of_a_table_leaves_everything_else(tmp_path, kind: type[torch.optim.Optimizer]) -> None:
+    """Whether the call succeeds or refuses: other parameters, their state and gradients, and rates are as before."""
+    config = parse(tmp_path, {f"{DENSE}exp_avg": values(OLD, DIM), f"{DENSE}exp_avg_sq": values(OLD, DIM)})
+    tower = model()
+    tower.dense = torch.nn.Linear(3, 2)
+    arguments = {"lr": 0.1, "weight_decay": 0.5} | ({"momentum": 0.9} if kind is torch.optim.SGD else {})
+    optimizer = KeyedOptimizerWrapper(dict(tower.named_parameters()), lambda params: kind(params, **arguments))
+    tower.dense.weight.grad = torch.ones(2, 3)
+    before = {key: parameter.detach().clone() for key, parameter in tower.named_parameters()}
+    try:
+        warm_start(tower, config, optimizer=optimizer, optimizer_step=5)
+    except EmbsnapError as error:
+        assert error.kind is ErrorKind.STATE_MISMATCH  # noqa: PT017 # the other optimizers'
+        before_table = tower.ebc.embedding_bags["user"].weight.detach()
+        assert torch.equal(before_table, before[KEY])
+    for key in ("dense.weight", "dense.bias"):
+        parameter = optimizer.params[key]
+        assert torch.equal(parameter.detach(), before[key])
+        assert not optimizer.state.get(parameter)
+    assert torch.equal(tower.dense.weight.grad, torch.ones(2, 3))
+    assert tower.dense.bias.grad is None
+    assert tower.ebc.embedding_bags["user"].weight.grad is None
+    assert {name: optimizer.param_groups[0][name] for name in arguments} == arguments
+    assert all(float(state.get("step", 0)) in (0, 5) for state in optimizer.state.values())
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_what_is_written_does_not_depend_on_the_live_model(tmp_path, mode: Mode) -> None:
+    """State follows the rows into the new snapshot, whatever optimizer the model has that the command builds."""
+    state = {f"{FUSED}momentum1": values(OLD, DIM), f"{FUSED}exp_avg_sq": values(OLD, DIM)}
+    config = parse(tmp_path, state, optimizer={"sgd": {"lr": 0.1}}, optimizer_state="refuse")
+    result = build_and_write(config, plan_warmstart(config), f"{tmp_path}/new", device="cpu", mode=mode)
+    assert result.notes == ()
+    write_warmstart(plan_warmstart(config), f"{tmp_path}/plain")
+    for path, old in state.items():
+        for side in ("new", "plain"):
+            written = open_snapshot(f"{tmp_path}/{side}").table("user", with_state=True)
+            (array,) = [found.array for found in written.state if found.array.path.endswith(path.rsplit(".")[-1])]
+            out = np.empty((NEW, DIM), np.float32)
+            open_snapshot(f"{tmp_path}/{side}").reader(array).read(0, NEW, out)
+            np.testing.assert_array_equal(out, moved(old))

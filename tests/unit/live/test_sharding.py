@@ -144,3 +144,52 @@ def test_placements_on_a_gpu(tmp_path, placement) -> None:
     arguments = ["--device", "cuda", "--placement", placement, "--out", f"{tmp_path}/new"]
     assert main(["warmstart", f"{tmp_path}/job.yaml", *arguments]) == 0
     np.testing.assert_array_equal(read_array(f"{tmp_path}/new", "user"), rows)
+
+
+def ramp(lr: float, to: float) -> dict[str, object]:
+    schedule = {"linear_ramp_to_constant": {"learning_rate": to, "num_ramp_steps": 10}}
+    return {"sgd": {"lr": lr}, "learning_rate": schedule}
+
+
+def sharded(**optimizers: dict[str, object]) -> tuple[LargeEmbeddings, torch.nn.Module]:
+    tables = [
+        {"name": name, "num_embeddings": 8, "embedding_dim": 4, "optimizer": optimizer}
+        for name, optimizer in optimizers.items()
+    ]
+    embeddings = LargeEmbeddings(LargeEmbeddingsConfig.model_validate({"tables": tables}), device="meta")
+    return embeddings, embsnap.shard_embeddings(embeddings, device="cpu")
+
+
+@pytest.mark.usefixtures("one_process")
+def test_schedules_drive_the_kernels() -> None:
+    embeddings, model = sharded(user=ramp(0.5, 1.0), post=ramp(0.25, 2.0), tag={"sgd": {"lr": 0.125}})
+    optimizer = embeddings.fused_optimizer()
+    keys = {name: f"ebc.embedding_bags.{name}.weight" for name in ("user", "post", "tag")}
+    assert optimizer.learning_rates() == {keys["user"]: 0.5, keys["post"]: 0.25, keys["tag"]: 0.125}
+    assert optimizer.state_dict()["state"].keys() == model.fused_optimizer.state_dict()["state"].keys()
+    for step, expected in ((2, (0.2, 0.4, 0.125)), (20, (1.0, 2.0, 0.125))):
+        optimizer.set_step(step)
+        for name in keys:
+            model.state_dict()[keys[name]].local_shards()[0].tensor.fill_(0.0)
+        features = KeyedJaggedTensor(keys=list(keys), values=torch.tensor([3, 3, 3]), lengths=torch.tensor([1, 1, 1]))
+        sum(model(features)[name].sum() for name in keys).backward()
+        for name, rate in zip(keys, expected, strict=True):
+            rows = model.state_dict()[keys[name]].local_shards()[0].tensor
+            torch.testing.assert_close(rows[3], torch.full((4,), -rate))
+            assert not rows[4].any()
+
+
+@pytest.mark.usefixtures("one_process")
+def test_one_kernel_has_one_schedule() -> None:
+    embeddings, _ = sharded(user=ramp(0.5, 1.0), post=ramp(0.5, 2.0))
+    with pytest.raises(UsageError, match=r"(?s)user.*post.*another `lr`"):
+        embeddings.fused_optimizer()
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_width_that_no_kernel_has_is_refused() -> None:
+    table = {"name": "user", "num_embeddings": 8, "embedding_dim": 6}
+    config = LargeEmbeddingsConfig.model_validate({"tables": [table]})
+    with pytest.raises(UsageError, match="multiple of 4") as caught:
+        embsnap.shard_embeddings(LargeEmbeddings(config, device="meta"), device="cpu")
+    assert caught.value.kind is ErrorKind.BAD_OPTION
