@@ -13,3 +13,5 @@ def hush_torch() -> None:
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     logging.getLogger("torchrec").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch(rec)?\.")
+    for message in ("._get_pg_default_device. will be", "Multiple backends are registered"):
+        warnings.filterwarnings("ignore", message, UserWarning)

@@ -9,7 +9,7 @@ Shape suffixes: V rows of a table, N rows in hand, D columns of the source, d th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
@@ -69,7 +69,7 @@ class DeviceCopies:
                 copied.synchronize()
             yield buffer[: num_rows * dim * dtype.itemsize].view(dtype).view(num_rows, dim)
         finally:
-            self._free.put((buffer, None if self._stream is None else self._stream.record_event()))
+            self._free.put((buffer, None if self._stream is None else self._stream.record_event(_sleeping())))
 
     def put(self, block_ND: Tensor, targets: Sequence[tuple[Tensor, range]]) -> None:
         """Begin to copy columns of a block into tensors of the device, and to cast them to their dtype there.
@@ -105,8 +105,21 @@ class DeviceCopies:
 
     def _scatter(self, table_Vd: Tensor, places_N: NDArray[np.int64], block_Nd: Tensor) -> None:
         with self._on_stream():
-            index_N = torch.from_numpy(places_N).to(self._device)
+            index_N = torch.from_numpy(places_N)
+            if self._stream is not None:  # a copy of pageable memory would wait for all copies before it
+                index_N = index_N.pin_memory().to(self._device, non_blocking=True)
             table_Vd.index_copy_(0, index_N, block_Nd.to(self._device, non_blocking=True))
 
-    def _on_stream(self) -> Any:
-        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+    @contextmanager
+    def _on_stream(self) -> Iterator[None]:
+        """The device first: a thread that came from GPU 0 would begin to use that when it goes back to its stream."""
+        if self._stream is None:
+            yield
+            return
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            yield
+
+
+def _sleeping() -> torch.cuda.Event:
+    """An event that is waited for without using the processor."""
+    return torch.cuda.Event(blocking=True)

@@ -52,7 +52,8 @@ class DeviceJoin:
         if self.device.type != "cuda":
             return True
         num_bytes = _BYTES_PER_ID * (len(old_ids) + len(new_ids)) + 8 * num_rows
-        return num_bytes <= torch.cuda.mem_get_info(self.device)[0] // 2
+        kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return num_bytes <= (torch.cuda.mem_get_info(self.device)[0] + kept) // 2
 
     def _join(
         self,

@@ -62,7 +62,7 @@ class EmbeddingLogger:
     def __init__(
         self,
         model: nn.Module,
-        tables_to_log: Iterable[str],
+        tables_to_log: Iterable[str] | None,
         *,
         every: int = 100,
         log: Log | str,
@@ -71,7 +71,7 @@ class EmbeddingLogger:
 
         Args:
             model: Contains them, sharded or not.
-            tables_to_log: Names of tables, or their state keys, exactly.
+            tables_to_log: Names of tables, or their state keys, exactly; None for all tables.
             every: Steps from one logging to the next.
             log: Called on rank 0 with the step and the figures; or a directory for TensorBoard.
 
@@ -82,7 +82,7 @@ class EmbeddingLogger:
         if every < 1:
             raise UsageError(ErrorKind.BAD_OPTION, "must be at least 1", where="every", found=every)
         self._ranks, self._model, self._every = Ranks(), model, every
-        keys = _find(model, list(tables_to_log))
+        keys = _find(model, None if tables_to_log is None else list(tables_to_log))
         self._tables = [self._look(name, key) for name, key in keys.items()]
         self._writer = ScalarWriter(log) if isinstance(log, str) and self._ranks.rank == 0 else None
         self._log: Log | None = log if not isinstance(log, str) else self._writer.write if self._writer else None
@@ -135,11 +135,11 @@ class EmbeddingLogger:
         return found | norms_by_rank(table.key, everyone)
 
 
-def _find(model: nn.Module, wanted: list[str]) -> dict[str, str]:
-    """State key by name of the tables that are wanted."""
+def _find(model: nn.Module, wanted: list[str] | None) -> dict[str, str]:
+    """State key by name of the tables that are wanted; by the key itself where others have the name."""
     matches = {key: match[1] for key in model.state_dict() if (match := _TABLE.fullmatch(key))}
     found: dict[str, str] = {}
-    for asked in wanted:
+    for asked in matches if wanted is None else wanted:
         keys = [key for key, name in matches.items() if asked in (key, name)]
         if len(keys) != 1:
             raise NotFoundError(
@@ -150,5 +150,6 @@ def _find(model: nn.Module, wanted: list[str]) -> dict[str, str]:
                 found=", ".join(keys or matches) or "a model without tables",
                 hint="name tables, or their whole state keys",
             )
-        found[asked if asked != keys[0] else matches[keys[0]]] = keys[0]
+        name = matches[keys[0]]
+        found[keys[0] if list(matches.values()).count(name) > 1 else name] = keys[0]
     return found

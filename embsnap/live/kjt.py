@@ -63,7 +63,7 @@ def keyed_jagged(
 
 
 def _plain(values: Any) -> Any:
-    return values.numpy() if isinstance(values, torch.Tensor) else values
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
 
 
 def _without_unknown(

@@ -5,7 +5,9 @@ Shape suffixes: B bags, D embedding_dim, N rows in hand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,17 +15,19 @@ import ml_dtypes
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torchrec import EmbeddingBagCollection, KeyedJaggedTensor
 from torchrec.distributed.embeddingbag import ShardedEmbeddingBagCollection
 from torchrec.modules.embedding_configs import EmbeddingBagConfig as TorchrecTable
 from torchrec.modules.embedding_configs import PoolingType
+from torchrec.modules.embedding_modules import get_embedding_names_by_table
 
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.kernels.threads import run
 from embsnap.model.rows import RowSource
 from embsnap.ops.warmstart.result import Lookup
 
-__all__ = ["check_lookup"]
+__all__ = ["check_lookup", "weighing"]
 
 NUM_BAGS = 32
 _BAG_LENGTHS = (1, 0, 2, 5)
@@ -37,23 +41,79 @@ def check_lookup(
 ) -> tuple[Lookup, ...]:
     """Pool bags of rows spread over each table and compare with the same rows read from their sources.
 
+    Of a table that shares its features with a smaller one, the rows that both have are pooled. Hooks on the collection
+    do not run.
+
     Args:
         collection: Holds the tables. Of one that is sharded, every rank calls this, and each checks a batch of its own.
         sources: Where each of its tables' rows came from, by table name.
 
+    Returns:
+        What was looked up: nothing of a collection that weighs means, which torch cannot.
+
     Raises:
         IncompatibleError: `lookup-mismatch`: the module pools something else.
     """
-    tables = [table for table in _configs(collection) if table.name in sources]
+    if _weighs_means(collection):
+        return ()
     lengths_B = np.resize(np.array(_BAG_LENGTHS), NUM_BAGS)
-    rows = {table.name: _spread_rows(table.num_embeddings, int(lengths_B.sum())) for table in tables}
-    with torch.no_grad():
-        pooled = collection(_features(collection, rows, lengths_B)).to_dict()
+    asked = [probe for probe in _probes(_configs(collection)) if probe.table.name in sources]
+    rows = {probe.feature: _spread_rows(probe.num_rows, int(lengths_B.sum())) for probe in asked}
+    with torch.no_grad(), weighing(collection):
+        pooled = collection.forward(_features(collection, rows, lengths_B)).to_dict()
     slack = _slack(collection)
     return tuple(
-        _compare(table, sources[table.name], rows[table.name], lengths_B, pooled[table.feature_names[0]], slack)
-        for table in tables
+        _compare(probe.table, sources[probe.table.name], rows[probe.feature], lengths_B, pooled[probe.output], slack)
+        for probe in asked
     )
+
+
+@contextmanager
+def weighing(collection: nn.Module) -> Iterator[None]:
+    """Let the bags of an EmbeddingBagCollection take weights of any dtype: torch wants them in that of the table."""
+    bags = [module for module in collection.modules() if isinstance(module, nn.EmbeddingBag)]
+    handles = [bag.register_forward_pre_hook(_cast_weights, with_kwargs=True) for bag in bags]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _cast_weights(bag: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    weights = kwargs.get("per_sample_weights")
+    return args, kwargs if weights is None else {**kwargs, "per_sample_weights": weights.to(bag.weight.dtype)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Probe:
+    """How a table is asked for its rows."""
+
+    table: TorchrecTable
+    feature: str
+    output: str
+    """What torchrec calls the pooled feature."""
+    num_rows: int
+    """Those that every table of the feature has."""
+
+
+def _probes(tables: list[TorchrecTable]) -> Iterator[_Probe]:
+    """Each table by the one of its features that reaches most of its rows."""
+    num_rows: dict[str, int] = {}
+    for table in tables:
+        for feature in table.feature_names:
+            num_rows[feature] = min(table.num_embeddings, num_rows.get(feature, table.num_embeddings))
+    for table, outputs in zip(tables, get_embedding_names_by_table(tables), strict=True):
+        feature = max(table.feature_names, key=num_rows.__getitem__)
+        output = outputs[table.feature_names.index(feature)]
+        yield _Probe(table, feature, output, num_rows[feature])
+
+
+def _weighs_means(collection: EmbeddingBagCollection | ShardedEmbeddingBagCollection) -> bool:
+    """Whether torch's EmbeddingBag would have to; FBGEMM's kernels, which sharded collections have, do it."""
+    if isinstance(collection, ShardedEmbeddingBagCollection) or not collection.is_weighted():
+        return False
+    return any(table.pooling is PoolingType.MEAN for table in _configs(collection))
 
 
 def _slack(collection: EmbeddingBagCollection | ShardedEmbeddingBagCollection) -> float:
@@ -80,15 +140,12 @@ def _features(
     lengths_B: NDArray[np.int64],
 ) -> KeyedJaggedTensor:
     is_sharded = isinstance(collection, ShardedEmbeddingBagCollection)
-    device = collection._device if is_sharded else collection.device
+    # Of a collection that was moved, `collection.device` is where it was built.
+    device = collection._device if is_sharded else next(collection.parameters()).device
     is_weighted = collection._is_weighted if is_sharded else collection.is_weighted()
-    keys, values, lengths = [], [], []
-    for table in _configs(collection):
-        for feature in table.feature_names:
-            asked = table.name in rows and feature == table.feature_names[0]
-            keys.append(feature)
-            values.append(rows[table.name] if asked else np.empty(0, np.int64))
-            lengths.append(lengths_B if asked else np.zeros(len(lengths_B), np.int64))
+    keys = list(dict.fromkeys(feature for table in _configs(collection) for feature in table.feature_names))
+    values = [rows.get(feature, np.empty(0, np.int64)) for feature in keys]
+    lengths = [lengths_B if feature in rows else np.zeros(len(lengths_B), np.int64) for feature in keys]
     rows_N = torch.from_numpy(np.concatenate(values)).to(device)
     return KeyedJaggedTensor(
         keys=keys,

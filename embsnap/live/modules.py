@@ -5,7 +5,8 @@ Shape suffixes: B examples of a batch, F discrete features, D embedding_dim.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +94,24 @@ class LargeEmbeddings(nn.Module):
             Pooled values float32 `[B, sum of D]`, keyed by table in the order of the config.
         """
         return self.surgery_cut_point(self.ebc(sparse_features))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Refuse to move tables whose optimizers are fused: torch forgets their hooks, so that nothing trains them."""
+        for parameter in () if isinstance(self.ebc, ShardedEmbeddingBagCollection) else self.parameters():
+            if hasattr(parameter, "_in_backward_optimizers") and not parameter.is_meta:
+                like = torch.empty(0, dtype=parameter.dtype, device=parameter.device)
+                moved = fn(like)
+                if (moved.device, moved.dtype) != (like.device, like.dtype):
+                    raise UsageError(
+                        ErrorKind.BAD_OPTION,
+                        "tables cannot be moved or cast once optimizers are fused into their backward pass",
+                        where="LargeEmbeddings",
+                        expected=f"{like.dtype} on {like.device}, as it was built",
+                        found=f"{moved.dtype} on {moved.device}",
+                        hint='build it where it is to be: LargeEmbeddings(config, device="cuda"), with data_type',
+                    )
+        applied: Self = super()._apply(fn, recurse)
+        return applied
 
     def weight(self, table: str) -> nn.Parameter:
         """The weight of a table, `[num_embeddings, embedding_dim]`."""
@@ -201,7 +220,7 @@ class SmallEmbeddings(nn.Module):
             float32 `[B, sum of D]`: the tables' rows side by side, in the order of the config.
 
         Raises:
-            IndexError: A feature is outside of its table, or there is no such column.
+            IndexError: There is no such column; or, on a CPU, a feature is outside of its table (CUDA fails for good).
         """
         rows = [self.embeddings[name](discrete_features_BF[:, index]) for name, index in self._index_of.items()]
         return torch.cat(rows, dim=1)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from embsnap.formats.pooled_files import PooledWriter, pooled_writer
+from embsnap.live.lookup import weighing
 from embsnap.live.pool_model import PoolModel
 from embsnap.live.pool_plan import PoolPlan, row_bytes
 from embsnap.model.pooling import PooledTable, PoolReport
@@ -170,7 +171,7 @@ def _pooled(model: PoolModel, bags: Mapping[str, RowBags], device: str) -> dict[
         lengths=torch.from_numpy(lengths.astype(np.int32)).to(device),
         weights=weights,
     )
-    with torch.no_grad():
+    with torch.no_grad(), weighing(model.module):
         pooled = model.module(features).to_dict()
     return {name: pooled[name].float().cpu().numpy() for name in bags}
 

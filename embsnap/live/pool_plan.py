@@ -99,6 +99,7 @@ def plan_pool(source: str, examples: str, out: str | None, options: PoolOptions)
         UsageError, NotFoundError, IncompatibleError, SnapshotError, StorageError: Something is missing or does not fit.
         RefusedError: `destination-taken`.
     """
+    _check_strata(options.strata)
     storage = options.model.storage_options
     destination = None if out is None else check_pooled_destination(out, storage)
     device = choose_device(options.device)
@@ -137,7 +138,30 @@ def _compared(options: PoolOptions, names: list[str], tables: PoolTables) -> Poo
                 expected=a.embedding_dim,
                 found=b.embedding_dim,
             )
+        if a.pooling is not b.pooling:
+            raise UsageError(
+                ErrorKind.BAD_OPTION,
+                "the two sources pool in different ways, so that their vectors cannot be compared",
+                where=f"table {a.name}",
+                expected=f"pooling: {a.pooling}",
+                found=b.pooling,
+                hint="--pooling says how a snapshot's tables are pooled, a config's own pooling how its are",
+            )
     return compared
+
+
+def _check_strata(strata: tuple[StratifierConfig, ...]) -> None:
+    names = [found.name for found in strata]
+    doubled = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if doubled:
+        raise UsageError(
+            ErrorKind.BAD_OPTION,
+            "several strata have the same name",
+            where=f"stratum {doubled[0]}",
+            expected="a name for each",
+            found=", ".join(f"{part.index}:{part.value}" for part in strata if part.name == doubled[0]),
+            hint="--stratum NAME=INDEX:VALUE, with another NAME",
+        )
 
 
 def _check_weights(tables: PoolTables, columns: ExampleColumns) -> None:

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from embsnap.config.embedding import LargeEmbeddingsConfig
@@ -185,6 +186,9 @@ class _Saving:
             [object_location(self._run.run_id, start + number) for number in range(count)]
             for start, count in zip(starts, counts, strict=True)
         ]
+        # Other threads read what this one may still be computing.
+        for device in {portion.tensor.device for portion in self._own.portions if portion.tensor.is_cuda}:
+            torch.cuda.current_stream(device).synchronize()
 
     def write(self) -> WrittenSnapshot:
         """Write this rank's objects; when all ranks have, commit."""

@@ -35,18 +35,21 @@ def shard_embeddings(
 
     Args:
         embeddings: Built with `device="meta"`.
-        device: Of this rank: `cpu`, `cuda:1`.
+        device: Of this rank: `cpu`, or the GPU with the rank's number on its host, where torchrec places it: `cuda:1`.
         placement: `uvm_caching` keeps rows in the host's memory and caches those in use on the GPU.
 
     Returns:
         The module, wrapped.
 
     Raises:
-        UsageError: `bad-option`: `uvm_caching` without a GPU, or for a table whose optimizer has no fused kernel; or
-            an `embedding_dim` that is no multiple of 4, which FBGEMM's kernels cannot have.
+        UsageError: `bad-option`: another GPU than the rank's; `uvm_caching` without a GPU, or for a table whose
+            optimizer has no fused kernel; what FBGEMM has no kernel for: an `embedding_dim` that is no multiple of 4,
+            or bf16 on a GPU.
     """
     device = torch.device(device)
-    _check_dims(embeddings)
+    world_size = dist.get_world_size()
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size)))
+    _check_device(device, dist.get_rank() % local_size)
     sharder = EmbeddingBagCollectionSharder()
     tables = embeddings.config.tables
     with_mean = any(table.pooling is Pooling.MEAN for table in tables)
@@ -54,8 +57,7 @@ def shard_embeddings(
         table.name: _sharding(table, index, _kernel(embeddings, table, device, placement), with_mean=with_mean)
         for index, table in enumerate(tables)
     }
-    world_size = dist.get_world_size()
-    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size)))
+    _check_tables(embeddings, device)
     plan = sharding_plan.construct_module_sharding_plan(
         embeddings.ebc, generators, sharder, local_size, world_size, device.type
     )
@@ -70,8 +72,32 @@ def shard_embeddings(
     )
 
 
-def _check_dims(embeddings: LargeEmbeddings) -> None:
+def _check_device(device: torch.device, local_rank: int) -> None:
+    if device.type != "cuda":
+        return
+    index = torch.cuda.current_device() if device.index is None else device.index
+    if index != local_rank:
+        raise UsageError(
+            ErrorKind.BAD_OPTION,
+            "torchrec places this rank's tables on another GPU",
+            where="device",
+            expected=f"cuda:{local_rank}",
+            found=f"cuda:{index}",
+            hint="CUDA_VISIBLE_DEVICES says which GPUs a job has",
+        )
+
+
+def _check_tables(embeddings: LargeEmbeddings, device: torch.device) -> None:
     for table in embeddings.config.tables:
+        if device.type == "cuda" and embeddings.weight(table.name).dtype == torch.bfloat16:
+            raise UsageError(
+                ErrorKind.BAD_OPTION,
+                "FBGEMM has no kernels for this dtype on a GPU",
+                where=f"table {table.name}",
+                expected="fp32 or fp16",
+                found="bf16",
+                hint="use --no-model or --device cpu, or set data_type: fp16",
+            )
         if table.embedding_dim % _COLUMNS_PER_WORD:
             raise UsageError(
                 ErrorKind.BAD_OPTION,

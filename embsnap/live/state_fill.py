@@ -49,7 +49,19 @@ class StateFill:
             for tensor in state.tensors:
                 tensor.detach().fill_(value)
         if self.step is not None and isinstance(self.table.collection, ShardedEmbeddingBagCollection):
-            self.table.collection.fused_optimizer.set_optimizer_step(self.step)
+            _set_step(self.table.collection, self.step)
+
+
+def _set_step(collection: ShardedEmbeddingBagCollection, step: int) -> None:
+    """Have FBGEMM's kernels go on from a step.
+
+    They read it from `iter_cpu`, which takes what torchrec sets over before their first forward only.
+    """
+    collection.fused_optimizer.set_optimizer_step(step)
+    for kernel in (module for lookup in collection._lookups for module in lookup.modules()):
+        counter = getattr(kernel, "iter_cpu", None)
+        if isinstance(counter, Tensor):
+            counter.fill_(step)
 
 
 def plan_state_fill(table: LiveTable, planned: PlannedTable, optimizer: LiveOptimizer) -> StateFill:

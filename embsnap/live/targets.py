@@ -16,7 +16,7 @@ from embsnap.live.parts import is_sharded
 from embsnap.live.rank_reports import RankReport, report_of
 from embsnap.live.state_fill import StateFill, plan_state_fill
 from embsnap.live.tables import LiveTable, check_dtype, forget_cached_rows
-from embsnap.model.findings import Finding
+from embsnap.model.findings import Finding, Severity
 from embsnap.model.progress import Progress
 from embsnap.model.rows import RowSource
 from embsnap.ops.warmstart.fetching import Fetching
@@ -92,10 +92,11 @@ def fill_targets(targets: list[Target], plan: WarmstartPlan, block_bytes: int, p
         _fill_table(target, plan, block_bytes, progress)
         _fill_state(target, plan, block_bytes, progress)
     plan.check_unchanged()
+    lookups, notes = _check_lookups(targets)
     return Filled(
         report=report_of(plan),
-        lookups=_check_lookups(targets),
-        notes=tuple(note for target in targets for note in target.state.notes),
+        lookups=lookups,
+        notes=(*(note for target in targets for note in target.state.notes), *notes),
     )
 
 
@@ -160,11 +161,26 @@ def _staging(target: Target, band: Band, source: CarriedState | FoldedState) -> 
     return old.fetching(source.old, source.wanted(band.start, band.end), band.end - band.start)
 
 
-def _check_lookups(targets: list[Target]) -> tuple[Lookup, ...]:
-    """Compare a pooled lookup through each collection that lies on this rank alone with the source rows."""
+def _check_lookups(targets: list[Target]) -> tuple[tuple[Lookup, ...], tuple[Finding, ...]]:
+    """Compare a pooled lookup through each collection that lies on this rank alone with the source rows.
+
+    Returns:
+        What was looked up, and a note of each collection that torch cannot look up.
+    """
     sources: dict[int, tuple[EmbeddingBagCollection, dict[str, RowSource]]] = {}
     for target in targets:
         collection = target.table.collection
         if isinstance(collection, EmbeddingBagCollection) and not is_sharded(target.table.weight):
             sources.setdefault(id(collection), (collection, {}))[1][target.table.name] = target.planned.rows
-    return tuple(lookup for collection, rows in sources.values() for lookup in check_lookup(collection, rows))
+    lookups: list[Lookup] = []
+    notes: list[Finding] = []
+    for collection, rows in sources.values():
+        found = check_lookup(collection, rows)
+        lookups += found
+        if not found:
+            place, message = (
+                f"tables {', '.join(rows)}",
+                "no pooled lookup was compared: torch has none of weighted means",
+            )
+            notes.append(Finding(Severity.NOTE, "lookup-not-compared", place, message))
+    return tuple(lookups), tuple(notes)

@@ -195,6 +195,51 @@ def test_a_config_is_warm_started(embsnap: Any, place: Path, examples: dict[str,
     assert checked > 3
 
 
+def job(place: Path, uri: Path, **options: Any) -> Path:
+    """A config of both tables as they are in snapshot `a`; `options` by table."""
+    tables = []
+    for name in IDS:
+        snapshot = {"emb_name": name, "embedding_snapshot_uri": str(place / "a"), "by_position": True, "cast": True}
+        shape = {"num_embeddings": len(IDS[name]), "embedding_dim": DIM}
+        vocab = str(place / f"{name}.parquet")
+        tables.append({"name": name, **shape, "vocab": vocab, "pretrained": snapshot, **options.get(name, {})})
+    uri.write_text(json.dumps({"tables": tables}))
+    return uri
+
+
+@pytest.mark.parametrize("data_types", [("fp16", "fp16"), ("bf16", "bf16"), ("bf16", "fp32")])
+def test_weights_of_narrow_tables(
+    embsnap: Any, place: Path, examples: dict[str, list[Any]], tmp_path: Path, data_types: tuple[str, str]
+) -> None:
+    options = {name: {"data_type": data_type} for name, data_type in zip(IDS, data_types, strict=True)}
+    config, out = job(place, tmp_path / "job.yaml", **options), tmp_path / "pooled.parquet"
+    run = embsnap("pool", config, place / "examples", "--weights", "user=w", "--out", out)
+    assert run.exit_code == 0, run.stderr
+    for name, weights in (("user", examples["w"]), ("item", None)):
+        np.testing.assert_allclose(vectors(out, name), expected(name, examples[name], weights), rtol=0.02, atol=0.1)
+
+
+def test_sums_are_not_compared_with_means(embsnap: Any, place: Path, tmp_path: Path) -> None:
+    config = job(place, tmp_path / "job.yaml", user={"pooling": "mean"}, item={"pooling": "mean"})
+    other = ["--compare", place / "a", "--compare-vocab", f"user={place / 'user.parquet'}"]
+    other += ["--compare-vocab", f"item={place / 'item.parquet'}"]
+    run = embsnap("pool", config, place / "examples", *other)
+    assert run.exit_code == 2, run.stderr
+    assert "the two sources pool in different ways" in run.stderr
+    assert "table user" in run.stderr
+    assert "expected pooling: mean, found sum" in run.stderr
+    assert "--pooling" in run.stderr
+    assert embsnap("pool", config, place / "examples", *other, "--pooling", "mean").exit_code == 0
+
+
+def test_strata_of_one_name_are_refused(embsnap: Any, place: Path) -> None:
+    strata = ("--stratum", "odd=0:1", "--stratum", "four=1:4", "--stratum", "odd=1:3")
+    run = embsnap("pool", place / "a", place / "examples", *vocab(place), *strata)
+    assert run.exit_code == 2, run.stderr
+    assert "stratum odd: several strata have the same name" in run.stderr
+    assert "found 0:1, 1:3" in run.stderr
+
+
 def test_a_dry_run_writes_nothing(embsnap: Any, place: Path, tmp_path: Path) -> None:
     arguments = ("pool", place / "a", place / "examples", *vocab(place), "--out", tmp_path / "x.parquet", "--dry-run")
     run = embsnap(*arguments, "--json")
@@ -213,7 +258,7 @@ def test_a_dry_run_writes_nothing(embsnap: Any, place: Path, tmp_path: Path) -> 
         ([], 5, "--vocab user=URI"),
         (["--vocab", "user={}/user.parquet", "--pooling", "mean", "--weights", "user=w"], 2, "mean"),
         (["--vocab", "user={}/user.parquet", "--weights", "user=discrete_features"], 5, "one weight for each id"),
-        (["--vocab", "user={}/user.parquet", "--oov", "row"], 2, "no rows for unknown ids"),
+        (["--vocab", "user={}/user.parquet", "--oov", "row"], 2, "embsnap vocab build --num-oov"),
         (["--vocab", "user={}/item.parquet"], 5, "string"),
         (["--vocab", "item={}/user_b.parquet", "--table", "item"], 5, "rows below 3"),
         (["--vocab", "user={}/user.parquet", "--stratum", "x"], 2, "NAME=INDEX:VALUE"),

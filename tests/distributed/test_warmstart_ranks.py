@@ -64,7 +64,7 @@ def launch(num_ranks: int, *arguments: object, script: tuple[str, ...]) -> subpr
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
     return subprocess.run(
         [*command, "--nproc-per-node", str(num_ranks), *script, "warmstart", *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         timeout=300,
@@ -82,7 +82,9 @@ def test_several_ranks_write_one_snapshot(tmp_path, config, capfd, options) -> N
     done = launch(2, config, *options, "--out", f"{tmp_path}/together", "--json", script=(str(SCRIPT),))
     assert done.returncode == 0, done.stderr[:3000]
     with small_objects():
-        assert main(["warmstart", str(config), "--out", f"{tmp_path}/alone", *options, "--json"]) == 0
+        assert (
+            main(["warmstart", str(config), "--out", f"{tmp_path}/alone", "--device", "cpu", *options, "--json"]) == 0
+        )
     told, alone = json.loads(done.stdout), json.loads(capfd.readouterr().out)
     for result in (told, alone):
         for table in result["tables"]:

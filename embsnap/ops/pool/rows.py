@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from embsnap.errors import ErrorKind, UsageError
 from embsnap.ops.pool.examples import Bags
 from embsnap.ops.vocab_index import VocabIndex
 
@@ -45,10 +46,23 @@ def rows_of(bags: Bags, index: VocabIndex, unknown: Unknown, *, threads: int = 1
     if known_N.all():
         return RowBags(rows_N, bags.lengths_B, bags.weights_N, num_unknown_B)
     if unknown == "row":
+        _check_oov(index)
         rows_N = index.lookup(bags.ids, "row", threads=threads)
         return RowBags(rows_N, bags.lengths_B, bags.weights_N, num_unknown_B)
     weights_N = None if bags.weights_N is None else bags.weights_N[known_N]
     return RowBags(rows_N[known_N], num_known_B, weights_N, num_unknown_B)
+
+
+def _check_oov(index: VocabIndex) -> None:
+    if index.oov is None:
+        raise UsageError(
+            ErrorKind.BAD_OPTION,
+            "the vocabulary declares no rows for unknown ids",
+            where=index.vocabulary,
+            expected="one or more, for --oov row",
+            found="none",
+            hint="embsnap vocab build --num-oov N makes a vocabulary with some; --oov skip leaves unknown ids out",
+        )
 
 
 def _sums(flags_N: NDArray[np.bool_], lengths_B: NDArray[np.int64]) -> NDArray[np.int64]:

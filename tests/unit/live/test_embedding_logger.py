@@ -136,3 +136,9 @@ def test_a_name_that_fits_twice_is_refused() -> None:
 def test_every_is_checked() -> None:
     with pytest.raises(UsageError, match="at least 1"):
         embsnap.EmbeddingLogger(Model(), ["user"], every=0, log=print)
+
+
+def test_all_tables_where_none_are_named() -> None:
+    figures: list[Mapping[str, float]] = []
+    embsnap.EmbeddingLogger(Model(), None, log=lambda _, found: figures.append(found)).step(0)
+    assert {name.partition("/")[0] for name in figures[0] if "/mean_norm" in name} == {"user", "item"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,15 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchrec")
 
+import torch.distributed as dist  # noqa: E402
 from torchrec import KeyedJaggedTensor  # noqa: E402
 
 from embsnap.config.embedding import LargeEmbeddingsConfig, Mode  # noqa: E402
-from embsnap.errors import ErrorKind, IncompatibleError  # noqa: E402
+from embsnap.errors import ErrorKind, IncompatibleError, UsageError  # noqa: E402
+from embsnap.live import inference  # noqa: E402
 from embsnap.live.inference import Precision, for_inference  # noqa: E402
 from embsnap.live.modules import LargeEmbeddings  # noqa: E402
+from embsnap.live.sharding import shard_embeddings  # noqa: E402
 
 ROWS = 40
 
@@ -52,11 +57,53 @@ def model() -> LargeEmbeddings:
 
 def test_frozen_tables_are_the_trained_ones(model: LargeEmbeddings) -> None:
     served = for_inference(model)
-    assert served.ebc is model.ebc
+    for name in ("user", "item", "query"):
+        assert served.ebc.embedding_bags[name].weight.data_ptr() == model.weight(name).data_ptr()
     features = batch("user", "item", "query")
     assert torch.equal(served(features).values(), model(features).values())
     assert not any(parameter.requires_grad for parameter in served.parameters())
     assert not served.training
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_a_model_in_training_goes_on_training(precision: Precision) -> None:
+    table = {"name": "user", "num_embeddings": ROWS, "embedding_dim": 4, "optimizer": {"sgd": {"lr": 0.5}}}
+    model = LargeEmbeddings(LargeEmbeddingsConfig.model_validate({"tables": [table]}))
+    torch.nn.init.zeros_(model.weight("user"))
+    calls: list[torch.nn.Module] = []
+    model.surgery_cut_point.register_forward_hook(lambda module, inputs, output: calls.append(module))
+    served = for_inference(model, precision)
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    features = KeyedJaggedTensor(keys=["user"], values=torch.tensor([3]), lengths=torch.tensor([1]))
+    assert served(features).values().tolist() == [[0] * 4]
+    assert not calls
+    model(features).values().sum().backward()
+    assert model.weight("user")[3].tolist() == [-0.5] * 4
+    assert not model.weight("user")[:3].any()
+    after = served(features).values()
+    assert after.tolist() == [[-0.5 if precision is Precision.FROZEN else 0] * 4]
+    assert not after.requires_grad
+
+
+def test_a_precision_may_be_said_as_text(model: LargeEmbeddings) -> None:
+    assert for_inference(model, "frozen").precision is Precision.FROZEN
+    assert for_inference(model, "int8").precision is Precision.INT8
+
+
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8])
+def test_blocks_and_dtypes_make_no_difference(monkeypatch: pytest.MonkeyPatch, precision: Precision) -> None:
+    """A bf16 table becomes what its rows as float32 become, however many rows are quantised at a time."""
+    table = {"name": "user", "embedding_dim": 8}
+    half, full = make(table | {"data_type": "bf16"}), make(table)
+    full.weight("user").copy_(half.weight("user"))
+    expected = for_inference(full, precision).state_dict()["ebc.embedding_bags.user.weight"]
+    monkeypatch.setattr(inference, "_BLOCK_ELEMENTS", 24)
+    served = for_inference(half, precision)
+    assert torch.equal(served.state_dict()["ebc.embedding_bags.user.weight"], expected)
+    assert half.weight("user").dtype == torch.bfloat16
+    features = batch("user")
+    torch.testing.assert_close(served(features).values(), full(features).values(), atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8])
@@ -115,6 +162,84 @@ def test_odd_dimensions_are_refused_for_int8() -> None:
     features = batch("user")
     close = for_inference(model, Precision.FP16)(features).values() - model(features).values()
     assert close.abs().max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("precision", "row", "where", "found"),
+    [
+        (Precision.FP16, [0, 0, 1e5, 0], "table user, row 9, column 2", "100000"),
+        (Precision.FP16, [0, -65520, 0, 0], "table user, row 9, column 1", "-65520"),
+        (Precision.INT8, [1e5, 1e5, 1e5, 1e5], "table user, row 9", "100000"),
+        (Precision.INT8, [-1e5, 1, 1, 1], "table user, row 9", "-100000"),
+        (Precision.INT8, [0, 0, 0, 1e8], "table user, row 9", "1e+08"),
+        (Precision.INT8, [0, float("nan"), 0, 0], "table user, row 9", "nan"),
+        (Precision.INT8, [0, float("inf"), 0, 0], "table user, row 9", "inf"),
+    ],
+)
+def test_what_is_too_large_is_refused(
+    monkeypatch: pytest.MonkeyPatch, precision: Precision, row: list[float], where: str, found: str
+) -> None:
+    monkeypatch.setattr(inference, "_BLOCK_ELEMENTS", 16)
+    model = make({"name": "user", "embedding_dim": 4})
+    model.weight("user")[9] = torch.tensor(row)
+    with pytest.raises(IncompatibleError, match="65504") as error:
+        for_inference(model, precision)
+    assert (error.value.kind, error.value.where, error.value.found) == (ErrorKind.CAST_OVERFLOW, where, found)
+    assert "frozen" in (error.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("precision", "row"),
+    [
+        (Precision.FP16, [65504, -65504, 0, float("inf")]),
+        (Precision.INT8, [1e6, -6e4, 0, 0]),
+        (Precision.INT8, [6e4] * 4),
+    ],
+)
+def test_what_just_fits_is_served(precision: Precision, row: list[float]) -> None:
+    model = make({"name": "user", "embedding_dim": 4})
+    model.weight("user")[9] = torch.tensor(row)
+    features = KeyedJaggedTensor(keys=["user"], values=torch.tensor([9]), lengths=torch.tensor([1]))
+    pooled = for_inference(model, precision)(features).values()[0]
+    torch.testing.assert_close(pooled, torch.tensor(row), atol=(max(row) - min(row)) / 255, rtol=1e-3)
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_the_meta_device_is_refused(precision: Precision) -> None:
+    table = {"name": "user", "num_embeddings": ROWS, "embedding_dim": 4}
+    model = LargeEmbeddings(LargeEmbeddingsConfig.model_validate({"tables": [table]}), device="meta")
+    with pytest.raises(UsageError, match=r"(?s)table user.*found a meta tensor.*embsnap.warm_start") as error:
+        for_inference(model, precision)
+    assert error.value.kind is ErrorKind.BAD_OPTION
+
+
+def test_other_modules_are_refused_and_told_what_is_in_them(model: LargeEmbeddings) -> None:
+    wrapped = torch.nn.Sequential(torch.nn.ModuleDict({"tower": model}))
+    with pytest.raises(UsageError, match=r"found Sequential, with a LargeEmbeddings at 0\.tower") as error:
+        for_inference(wrapped)
+    assert error.value.kind is ErrorKind.BAD_OPTION
+    assert error.value.hint == 'for_inference(model.get_submodule("0.tower"))'
+    assert for_inference(wrapped.get_submodule("0.tower")).precision is Precision.FROZEN
+    with pytest.raises(UsageError, match=r"found Linear\)"):
+        for_inference(torch.nn.Linear(2, 2))
+
+
+@pytest.fixture
+def one_process(tmp_path: Path) -> Iterator[None]:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("one_process")
+def test_sharded_models_are_refused() -> None:
+    table = {"name": "user", "num_embeddings": ROWS, "embedding_dim": 4}
+    embeddings = LargeEmbeddings(LargeEmbeddingsConfig.model_validate({"tables": [table]}), device="meta")
+    sharded = shard_embeddings(embeddings, device="cpu")
+    for model in (sharded, embeddings):
+        with pytest.raises(UsageError, match=r"(?s)is sharded.*embsnap\.save.*embsnap\.restore") as error:
+            for_inference(model, Precision.INT8)
+        assert (error.value.kind, error.value.found) == (ErrorKind.BAD_OPTION, type(model).__name__)
 
 
 @pytest.mark.gpu

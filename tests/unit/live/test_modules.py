@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
@@ -156,3 +158,17 @@ def test_a_small_table_refuses_rows_it_does_not_have() -> None:
         embeddings(torch.tensor([[4, 0, 0]]))
     with pytest.raises(IndexError):
         embeddings(torch.tensor([[0, 0]]))
+
+
+@pytest.mark.parametrize("move", [lambda module: module.double(), lambda module: module.to("meta")])
+def test_tables_with_fused_optimizers_stay_where_they_are(move: Callable[[torch.nn.Module], object]) -> None:
+    """torch forgets what a parameter's backward pass is hooked to when it is moved: nothing would train it."""
+    table = {"name": "user", "num_embeddings": 4, "embedding_dim": 4, "optimizer": {"sgd": {"lr": 1.0}}}
+    embeddings = LargeEmbeddings(LargeEmbeddingsConfig.model_validate({"tables": [table]}))
+    before = embeddings.weight("user").detach().clone()
+    with pytest.raises(UsageError, match="as it was built") as caught:
+        move(torch.nn.Sequential(embeddings))
+    assert caught.value.kind is ErrorKind.BAD_OPTION
+    assert torch.equal(embeddings.weight("user").detach(), before)
+    embeddings.float().to("cpu")
+    move(LargeEmbeddings(embeddings.config, mode=Mode.EVALUATE))
