@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from embsnap.errors import ErrorKind, NotFoundError, SnapshotError
 from embsnap.formats.block_checks import BlockChecks
 from embsnap.formats.torchsnapshot.piece_checks import PieceChecks
+from embsnap.kernels.streaming import copy_past_caches
 from embsnap.model.table import Piece
 from embsnap.storage.base import RangeRead, Store, check_location
 from embsnap.storage.mapped import ask_for
@@ -28,6 +29,8 @@ REQUESTS_IN_FLIGHT = 8
 _BYTES_IN_FLIGHT = 64 << 20
 _PART_BYTES = 1 << 19
 """Of what is mapped and has sums, copied at a time: it is still in a cache when it is summed."""
+_PAST_CACHES_BYTES = 8 << 20
+"""Of a read of so much, little is still in a cache when it is used."""
 _ASKED_BYTES = 8 << 20
 """Of what is mapped, the disk is asked for at least so much at a time."""
 _AHEAD_BYTES = 32 << 20
@@ -213,7 +216,7 @@ class PieceSource:
         self, mapped: NDArray[np.uint8], start: int, end: int, out_ND: NDArray[Any], columns: slice[int, int, None]
     ) -> None:
         """Copy mapped rows part by part, while the disk reads what comes next: beyond `end` if reads are in order."""
-        is_whole = self.num_columns == out_ND.shape[1]
+        past_caches = self.num_columns == out_ND.shape[1] and out_ND.nbytes >= _PAST_CACHES_BYTES
         row_bytes = max(1, self.row_bytes)
         step = max(1, (_PART_BYTES if self.checks.has_sums else _ASKED_BYTES) // row_bytes)
         reached, asked = self._reached
@@ -224,10 +227,13 @@ class PieceSource:
             if (ahead - asked) * row_bytes >= _ASKED_BYTES or asked < last:
                 ask_for(mapped[asked:ahead])
                 asked = ahead
-            part_ND = out_ND[first - start : last - start]
-            part_ND[:, columns] = _as(mapped[first:last], self._dtype)
-            # What was copied out is compared: it lies in the core's cache, and the disk reads on meanwhile.
-            self.passed(first, part_ND.reshape(-1).view(np.uint8) if is_whole else mapped[first:last])
+            part_ND, mapped_part = out_ND[first - start : last - start], mapped[first:last]
+            if past_caches:
+                copy_past_caches(mapped_part.reshape(-1), part_ND.reshape(-1).view(np.uint8))
+            else:
+                part_ND[:, columns] = _as(mapped_part, self._dtype)
+            # What was copied is compared while it lies in the core's cache, and the disk reads on meanwhile.
+            self.passed(first, mapped_part)
         self._reached = end, asked
 
     @property
