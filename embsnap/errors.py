@@ -104,6 +104,7 @@ class ErrorKind(StrEnum):
     # RefusedError
     DESTINATION_TAKEN = "destination-taken"
     READ_ONLY = "read-only"
+    HALF_FILLED = "half-filled"
 
 
 class EmbsnapError(Exception):

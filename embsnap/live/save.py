@@ -28,6 +28,7 @@ from embsnap.formats.torchsnapshot.destination import check_destination, claim_r
 from embsnap.formats.torchsnapshot.encoding import encode_metadata
 from embsnap.formats.torchsnapshot.object_writer import write_objects
 from embsnap.formats.torchsnapshot.writer import WrittenSnapshot
+from embsnap.live.half_filled import check_filled
 from embsnap.live.ranks import Ranks
 from embsnap.live.save_entries import Contribution, RankManifest, StateForm, contribution
 from embsnap.live.save_manifest import merge
@@ -82,7 +83,7 @@ def save(
 
     Raises:
         UsageError, IncompatibleError: Something in the state cannot be saved; nothing was written.
-        RefusedError: `destination-taken`.
+        RefusedError: `destination-taken`, or `half-filled`: a fill of the model failed.
         StorageError: The storage failed on a rank; nothing reads as a snapshot at `uri`.
     """
     saving = _Saving(_app_state(model), uri, options, progress)
@@ -202,6 +203,9 @@ class _Saving:
             raise
 
     def _look(self) -> Mapping[str, Description]:
+        for part in self._app_state.values():
+            if isinstance(part, nn.Module):
+                check_filled(part)
         self._store = open_store(self._uri, self._options.storage_options)
         self._tree = state_tree(self._app_state)
         self._app_state = {}

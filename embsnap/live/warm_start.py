@@ -16,6 +16,7 @@ from embsnap.kernels.join import Join, join
 from embsnap.live.arrays import TensorRows
 from embsnap.live.device import choose_device
 from embsnap.live.device_join import DeviceJoin
+from embsnap.live.half_filled import mark_filled, mark_half_filled
 from embsnap.live.live_state import LiveOptimizer
 from embsnap.live.modules import LargeEmbeddings
 from embsnap.live.rank_reports import merged_result
@@ -106,7 +107,12 @@ def fill_model(
         targets = together(ranks, lambda: find_targets(tables, plan, trained_by))
         block_bytes = min(ranks.gather(plan.budget.fill_block_bytes))
         began = monotonic()
-        filled = ranks.agree(lambda: fill_targets(targets, plan, block_bytes, progress))
+        try:
+            filled = ranks.agree(lambda: fill_targets(targets, plan, block_bytes, progress))
+        except BaseException:
+            mark_half_filled(tables)
+            raise
+        mark_filled(tables)
         return _result(plan, filled, monotonic() - began)
     finally:
         ranks.leave()

@@ -11,10 +11,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
 from sharded_models import build, held, start
+from torchrec import KeyedJaggedTensor
 
 import embsnap
 from embsnap.errors import EmbsnapError
@@ -25,6 +28,20 @@ from embsnap.storage.wrappers import CountingStore
 from embsnap.testing.faults import Fault, FaultStore, input_output_error
 
 UNTOUCHED = -9.0
+
+
+def refusal(step: Callable[[], object]) -> str | None:
+    """What kind of error it ends with."""
+    try:
+        step()
+    except EmbsnapError as error:
+        return error.kind
+    return None
+
+
+def features() -> KeyedJaggedTensor:
+    """One id."""
+    return KeyedJaggedTensor(keys=["user"], values=torch.tensor([1]), lengths=torch.tensor([1]))
 
 
 def main(config: str, out: str, what: str) -> None:
@@ -52,6 +69,11 @@ def main(config: str, out: str, what: str) -> None:
         outcome["num_rows"] = sum(len(array) for name, array in arrays.items() if "/weight" in name)
     except EmbsnapError as error:
         outcome |= {"kind": error.kind, "message": str(error)}
+    if what == "read":
+        outcome["refused"] = [
+            refusal(lambda: embsnap.save(model, f"{out}/saved")),
+            refusal(lambda: model.module.ebc(features())),
+        ]
     outcome["untouched"] = all((array == UNTOUCHED).all() for array in arrays.values())
     read = [item for store in stores for item in store.bytes_read.items()]
     outcome["bytes_of_rows"] = sum(num_bytes for location, num_bytes in read if not location.startswith("."))

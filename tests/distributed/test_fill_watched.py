@@ -74,6 +74,7 @@ def test_what_fails_on_one_rank_ends_all_of_them(run, what: str, kind: str, part
     assert first["message"].replace("rank 1: ", "") == second["message"]
     assert part in first["message"]
     assert second["untouched"]
+    assert [outcome.get("refused") for outcome in outcomes] == [["half-filled"] * 2 if what == "read" else None] * 2
     assert first["untouched"] == (what == "config"), "what is found out in time touches nothing on any rank"
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from torchrec import EmbeddingBagCollection, EmbeddingBagConfig
+from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor
 from torchrec.modules.embedding_configs import DataType
 
 import embsnap
 from embsnap.config.embedding import LargeEmbeddingsConfig
 from embsnap.config.policies import OptimizerStatePolicy
-from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError
+from embsnap.errors import EmbsnapError, ErrorKind, IncompatibleError, NotFoundError, RefusedError
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.live.arrays import as_array
 from embsnap.live.modules import LargeEmbeddings
@@ -152,3 +154,29 @@ def test_other_layers_with_tables_are_left_alone(tmp_path) -> None:
     model.small.embeddings = torch.nn.ModuleDict({"country": torch.nn.Embedding(5, 4)})
     embsnap.save(model, f"{tmp_path}/saved")
     assert [table.name for table in embsnap.restore(model, f"{tmp_path}/saved").tables] == ["user"]
+
+
+def test_half_filled_tables_are_neither_looked_up_nor_saved(tmp_path: Path) -> None:
+    rows = np.ones((40, 4), np.float32)
+    write_arrays(f"{tmp_path}/good", {"user": rows, "item": rows})
+    write_arrays(f"{tmp_path}/bad", {"user": rows, "item": rows * 1e6})
+    tables = [
+        EmbeddingBagConfig(name=name, num_embeddings=40, embedding_dim=4, feature_names=[name], data_type=DataType.FP16)
+        for name in ("user", "item")
+    ]
+    model = EmbeddingBagCollection(tables=tables, device=torch.device("cpu"))
+    features = KeyedJaggedTensor(keys=["user", "item"], values=torch.tensor([1, 2]), lengths=torch.tensor([1, 1]))
+    with pytest.raises(EmbsnapError) as caught:
+        embsnap.restore(model, f"{tmp_path}/bad", cast=True)
+    assert caught.value.kind is ErrorKind.CAST_OVERFLOW
+    for step in (lambda: model(features), lambda: embsnap.save(torch.nn.Sequential(model), f"{tmp_path}/saved")):
+        with pytest.raises(RefusedError, match="table item, user") as refused:
+            step()
+        assert refused.value.kind is ErrorKind.HALF_FILLED
+    embsnap.restore(model, f"{tmp_path}/good", tables=["user"], cast=True)
+    with pytest.raises(RefusedError, match="table item:"):
+        model(features)
+    embsnap.restore(model, f"{tmp_path}/good", cast=True)
+    assert model(features).values().tolist() == [[1.0] * 8]
+    assert not model._forward_pre_hooks
+    embsnap.save(model, f"{tmp_path}/saved")
