@@ -69,7 +69,9 @@ class DeviceCopies:
                 copied.synchronize()
             yield buffer[: num_rows * dim * dtype.itemsize].view(dtype).view(num_rows, dim)
         finally:
-            self._free.put((buffer, None if self._stream is None else self._stream.record_event(_sleeping())))
+            # A blocking event is waited for without using the processor.
+            event = None if self._stream is None else self._stream.record_event(torch.cuda.Event(blocking=True))
+            self._free.put((buffer, event))
 
     def put(self, block_ND: Tensor, targets: Sequence[tuple[Tensor, range]]) -> None:
         """Begin to copy columns of a block into tensors of the device, and to cast them to their dtype there.
@@ -118,8 +120,3 @@ class DeviceCopies:
             return
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             yield
-
-
-def _sleeping() -> torch.cuda.Event:
-    """An event that is waited for without using the processor."""
-    return torch.cuda.Event(blocking=True)

@@ -82,7 +82,7 @@ class EmbeddingLogger:
         if every < 1:
             raise UsageError(ErrorKind.BAD_OPTION, "must be at least 1", where="every", found=every)
         self._ranks, self._model, self._every = Ranks(), model, every
-        keys = _find(model, None if tables_to_log is None else list(tables_to_log))
+        keys = _find(model, tables_to_log)
         self._tables = [self._look(name, key) for name, key in keys.items()]
         self._writer = ScalarWriter(log) if isinstance(log, str) and self._ranks.rank == 0 else None
         self._log: Log | None = log if not isinstance(log, str) else self._writer.write if self._writer else None
@@ -135,7 +135,7 @@ class EmbeddingLogger:
         return found | norms_by_rank(table.key, everyone)
 
 
-def _find(model: nn.Module, wanted: list[str] | None) -> dict[str, str]:
+def _find(model: nn.Module, wanted: Iterable[str] | None) -> dict[str, str]:
     """State key by name of the tables that are wanted; by the key itself where others have the name."""
     matches = {key: match[1] for key in model.state_dict() if (match := _TABLE.fullmatch(key))}
     found: dict[str, str] = {}

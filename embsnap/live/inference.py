@@ -18,6 +18,7 @@ from torchrec.quant.embedding_modules import EmbeddingBagCollection as Quantized
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
 from embsnap.errors import ErrorKind, IncompatibleError, UsageError
+from embsnap.live.half_filled import check_filled
 from embsnap.live.modules import LargeEmbeddings
 from embsnap.live.parts import is_sharded
 
@@ -87,6 +88,7 @@ def for_inference(model: LargeEmbeddings, precision: Precision = Precision.FROZE
         precision: Of the rows.
 
     Raises:
+        RefusedError: `half-filled`: a fill of the model failed.
         UsageError: `bad-option`: `model` is sharded, is no LargeEmbeddings, or lies on the meta device.
         IncompatibleError: `shape-mismatch`: int8 rows of an odd embedding_dim, which FBGEMM has not; `cast-overflow`: a
             finite value is too large for fp16, or int8 cannot hold a row: it is not finite, or its scale or bias is
@@ -94,6 +96,7 @@ def for_inference(model: LargeEmbeddings, precision: Precision = Precision.FROZE
     """
     precision = Precision(precision)
     _check_model(model)
+    check_filled(model)
     names = tuple(config.name for config in model.ebc.embedding_bag_configs())
     ebc = _frozen(model.ebc) if precision is Precision.FROZEN else _quantized(model.ebc, precision)
     return ServingEmbeddings(ebc, names, precision)

@@ -20,7 +20,8 @@ from embsnap.live.optimizers import has_fused_kernel
 
 __all__ = ["shard_embeddings"]
 
-_COLUMNS_PER_WORD = 4
+_DIM_MULTIPLE = 4
+"""FBGEMM's kernels have rows of whole multiples of it."""
 
 
 def shard_embeddings(
@@ -98,12 +99,12 @@ def _check_tables(embeddings: LargeEmbeddings, device: torch.device) -> None:
                 found="bf16",
                 hint="use --no-model or --device cpu, or set data_type: fp16",
             )
-        if table.embedding_dim % _COLUMNS_PER_WORD:
+        if table.embedding_dim % _DIM_MULTIPLE:
             raise UsageError(
                 ErrorKind.BAD_OPTION,
                 "FBGEMM cannot hold shards of this width",
                 where=f"table {table.name}",
-                expected=f"an embedding_dim that is a multiple of {_COLUMNS_PER_WORD}",
+                expected=f"an embedding_dim that is a multiple of {_DIM_MULTIPLE}",
                 found=table.embedding_dim,
                 hint="use --no-model, which needs no kernel, or migrate the table to another dim",
             )

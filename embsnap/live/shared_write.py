@@ -101,8 +101,8 @@ class _SharedWrite:
         """Plan, fill, write and commit."""
         self._config, self._plan = make_plan(Share(self._ranks))
         self._ranks.agree(self._check)
-        model = None if live is None else self._build(live)
         began = monotonic()
+        model = None if live is None else self._build(live)
         run_id, notes = self._ranks.agree(self._claim)[0]
         layouts = place([array.rows for array in self._arrays])
         self._objects = [(object_location(run_id, index), layout) for index, layout in enumerate(layouts)]

@@ -17,11 +17,13 @@ import torch.distributed as dist  # noqa: E402
 from torchrec import KeyedJaggedTensor  # noqa: E402
 
 from embsnap.config.embedding import LargeEmbeddingsConfig, Mode  # noqa: E402
-from embsnap.errors import ErrorKind, IncompatibleError, UsageError  # noqa: E402
+from embsnap.errors import ErrorKind, IncompatibleError, RefusedError, UsageError  # noqa: E402
 from embsnap.live import inference  # noqa: E402
 from embsnap.live.inference import Precision, for_inference  # noqa: E402
 from embsnap.live.modules import LargeEmbeddings  # noqa: E402
+from embsnap.live.restore import restore  # noqa: E402
 from embsnap.live.sharding import shard_embeddings  # noqa: E402
+from embsnap.testing.tables import write_arrays  # noqa: E402
 
 ROWS = 40
 
@@ -249,3 +251,14 @@ def test_a_gpu_serves_what_the_cpu_does(model: LargeEmbeddings, precision: Preci
     expected = for_inference(model, precision)(features).values()
     served = for_inference(model.cuda(), precision)
     torch.testing.assert_close(served(features.to(torch.device("cuda"))).values().cpu(), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_half_filled_tables_are_not_served(tmp_path) -> None:
+    write_arrays(f"{tmp_path}/bad", {"user": np.full((8, 4), 1e6, np.float32)})
+    table = {"name": "user", "num_embeddings": 8, "embedding_dim": 4, "data_type": "fp16"}
+    model = LargeEmbeddings(LargeEmbeddingsConfig.model_validate({"tables": [table]}))
+    with pytest.raises(IncompatibleError):
+        restore(model, f"{tmp_path}/bad", cast=True)
+    with pytest.raises(RefusedError, match="table user") as caught:
+        for_inference(model)
+    assert caught.value.kind is ErrorKind.HALF_FILLED
