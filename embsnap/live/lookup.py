@@ -32,12 +32,13 @@ __all__ = ["check_lookup", "weighing"]
 NUM_BAGS = 32
 _BAG_LENGTHS = (1, 0, 2, 5)
 """Repeated over the bags; the second is empty on purpose."""
-_READS_AT_A_TIME = 8
-"""Of rows that lie far apart, maybe at the other end of a network."""
 
 
 def check_lookup(
-    collection: EmbeddingBagCollection | ShardedEmbeddingBagCollection, sources: Mapping[str, RowSource]
+    collection: EmbeddingBagCollection | ShardedEmbeddingBagCollection,
+    sources: Mapping[str, RowSource],
+    *,
+    threads: int = 1,
 ) -> tuple[Lookup, ...]:
     """Pool bags of rows spread over each table and compare with the same rows read from their sources.
 
@@ -47,6 +48,7 @@ def check_lookup(
     Args:
         collection: Holds the tables. Of one that is sharded, every rank calls this, and each checks a batch of its own.
         sources: Where each of its tables' rows came from, by table name.
+        threads: How many rows are read at once; they lie far apart, maybe at the other end of a network.
 
     Returns:
         What was looked up: nothing of a collection that weighs means, which torch cannot.
@@ -63,7 +65,14 @@ def check_lookup(
         pooled = collection.forward(_features(collection, rows, lengths_B)).to_dict()
     slack = _slack(collection)
     return tuple(
-        _compare(probe.table, sources[probe.table.name], rows[probe.feature], lengths_B, pooled[probe.output], slack)
+        _compare(
+            probe.table,
+            _rows_of(sources[probe.table.name], rows[probe.feature], threads),
+            rows[probe.feature],
+            lengths_B,
+            pooled[probe.output],
+            slack,
+        )
         for probe in asked
     )
 
@@ -155,23 +164,26 @@ def _features(
     )
 
 
+def _rows_of(source: RowSource, rows_N: NDArray[np.int64], threads: int) -> NDArray[Any]:
+    source_ND = np.empty((len(rows_N), source.dim), source.dtype)
+    run([partial(source.read, row, row + 1, source_ND[i : i + 1]) for i, row in enumerate(rows_N.tolist())], threads)
+    return source_ND
+
+
 def _compare(
     table: TorchrecTable,
-    source: RowSource,
+    source_ND: NDArray[Any],
     rows_N: NDArray[np.int64],
     lengths_B: NDArray[np.int64],
     pooled_BD: torch.Tensor,
     slack: float,
 ) -> Lookup:
-    source_ND = np.empty((len(rows_N), source.dim), source.dtype)
-    reads = [partial(source.read, row, row + 1, source_ND[i : i + 1]) for i, row in enumerate(rows_N.tolist())]
-    run(reads, _READS_AT_A_TIME)
     expected_BD, scale_BD = _pool(source_ND.astype(np.float64), lengths_B, mean=table.pooling is PoolingType.MEAN)
     found_BD = pooled_BD.float().cpu().numpy().astype(np.float64)
     same_BD = (found_BD == expected_BD) | (np.isnan(found_BD) & np.isnan(expected_BD))
     with np.errstate(invalid="ignore"):
         error_BD = np.where(same_BD, 0.0, np.abs(found_BD - expected_BD))
-    tolerance = 4 * _epsilon(source.dtype) + slack
+    tolerance = 4 * _epsilon(source_ND.dtype) + slack
     wrong_BD = ~(same_BD | (error_BD <= tolerance * scale_BD))
     if wrong_BD.any():
         bag = int(np.argwhere(wrong_BD)[0][0])

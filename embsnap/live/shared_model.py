@@ -123,7 +123,8 @@ class SharedModel:
             place = ", ".join(f"table {name}" for name, dtype in dtypes.items() if dtype == torch.bfloat16)
             message = "no pooled lookup was compared: FBGEMM pools no sharded bf16 table on a CPU"
             return (), (Finding(Severity.NOTE, "lookup-not-compared", place, message),)
-        return check_lookup(self._collection, {target.table.name: target.planned.rows for target in self._targets}), ()
+        rows = {target.table.name: target.planned.rows for target in self._targets}
+        return check_lookup(self._collection, rows, threads=self._plan.threads_to(None)), ()
 
     def held(self) -> dict[int, tuple[int, int]]:
         """The rows `[start, end)` that this rank holds, by index of the array in `arrays`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -18,7 +18,7 @@ from embsnap.live.live_state import LiveOptimizer, LiveState, live_states, slots
 from embsnap.live.parts import LocalPart
 from embsnap.live.tables import LiveTable
 from embsnap.model.findings import Finding, Severity
-from embsnap.model.table import TableState
+from embsnap.model.table import StateLayout, TableState
 from embsnap.ops.warmstart.state_rows import CarriedState, FoldedState
 from embsnap.ops.warmstart.table import PlannedTable
 
@@ -89,6 +89,8 @@ def plan_state_fill(table: LiveTable, planned: PlannedTable, optimizer: LiveOpti
         return StateFill(table, notes=_not_carried(table, planned, "the live model keeps none"))
     _check_same_optimizer(table, live, stored)
     rows = {slot: state for slot, state in live.items() if not state.is_counter}
+    if planned.state_policy is OptimizerStatePolicy.REFUSE:
+        _check_exact(table, [stored[slot] for slot in rows])
     return StateFill(
         table,
         carried=tuple(pair for slot, state in rows.items() for pair in _pairs(table, state, *stored[slot])),
@@ -121,6 +123,28 @@ def _check_same_optimizer(table: LiveTable, live: Mapping[str, LiveState], store
         )
 
 
+def _check_exact(table: LiveTable, stored: Sequence[tuple[TableState, _Source]]) -> None:
+    """Refuse one value per row for columns that were not the ones, or not the only ones, that had it."""
+    for state, source in stored:
+        for columns in (_columns(part) for part in table.parts if part.tensor.numel()):
+            if isinstance(source, FoldedState):
+                is_exact = replace(source, columns=columns).is_exact
+            else:
+                is_exact = state.layout is not StateLayout.ROW_WISE or len(columns) == table.shape[1]
+            if not is_exact:
+                raise _mismatch(
+                    table,
+                    "row-wise optimizer state cannot follow the rows exactly",
+                    f"column shards in the snapshot with the same columns as here, {columns.start} to {columns.stop}",
+                    f"{state.array.path}, of other columns",
+                )
+
+
+def _columns(part: LocalPart) -> range:
+    """Of the whole table."""
+    return range(part.offsets[1], part.offsets[1] + part.tensor.shape[1])
+
+
 def _pairs(table: LiveTable, state: LiveState, stored: TableState, source: _Source) -> Iterator[tuple[Band, _Source]]:
     """The live tensors of a state, and the rows for each."""
     parts = [
@@ -133,8 +157,8 @@ def _pairs(table: LiveTable, state: LiveState, stored: TableState, source: _Sour
         yield from ((band, source) for band in bands(parts))
         return
     for part, row_values in zip((part for part in table.parts if part.tensor.numel()), parts, strict=True):
-        columns = range(part.offsets[1], part.offsets[1] + part.tensor.shape[1])
-        yield from ((band, replace(source, columns=columns, initial=state.initial)) for band in bands([row_values]))
+        folded = replace(source, columns=_columns(part), initial=state.initial)
+        yield from ((band, folded) for band in bands([row_values]))
 
 
 def _placed(

@@ -92,7 +92,7 @@ def fill_targets(targets: list[Target], plan: WarmstartPlan, block_bytes: int, p
         _fill_table(target, plan, block_bytes, progress)
         _fill_state(target, plan, block_bytes, progress)
     plan.check_unchanged()
-    lookups, notes = _check_lookups(targets)
+    lookups, notes = _check_lookups(targets, plan.threads_to(None))
     return Filled(
         report=report_of(plan),
         lookups=lookups,
@@ -161,7 +161,7 @@ def _staging(target: Target, band: Band, source: CarriedState | FoldedState) -> 
     return old.fetching(source.old, source.wanted(band.start, band.end), band.end - band.start)
 
 
-def _check_lookups(targets: list[Target]) -> tuple[tuple[Lookup, ...], tuple[Finding, ...]]:
+def _check_lookups(targets: list[Target], threads: int) -> tuple[tuple[Lookup, ...], tuple[Finding, ...]]:
     """Compare a pooled lookup through each collection that lies on this rank alone with the source rows.
 
     Returns:
@@ -175,7 +175,7 @@ def _check_lookups(targets: list[Target]) -> tuple[tuple[Lookup, ...], tuple[Fin
     lookups: list[Lookup] = []
     notes: list[Finding] = []
     for collection, rows in sources.values():
-        found = check_lookup(collection, rows)
+        found = check_lookup(collection, rows, threads=threads)
         lookups += found
         if not found:
             place, message = (

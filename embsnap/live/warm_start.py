@@ -99,9 +99,7 @@ def fill_model(
     """Fill a model on all ranks that it lies over: read the config, check everything, and write (see `warm_start`)."""
     ranks = Ranks(alone=not is_shared(model))
     try:
-        config = together(ranks, read_config)
-        shapes = {table.name: (table.num_embeddings, table.embedding_dim) for table in config.tables}
-        tables = together(ranks, lambda: find_tables(model, shapes))
+        config, tables = together(ranks, lambda: _read_and_find(model, read_config))
         wanted = {table.name: table.rows for table in tables}
         plan = plan_warmstart(config, options, share=Share(ranks, wanted), progress=progress, join=_join_for(tables))
         targets = together(ranks, lambda: find_targets(tables, plan, trained_by))
@@ -116,6 +114,14 @@ def fill_model(
         return _result(plan, filled, monotonic() - began)
     finally:
         ranks.leave()
+
+
+def _read_and_find(
+    model: nn.Module, read_config: Callable[[], LargeEmbeddingsConfig]
+) -> tuple[LargeEmbeddingsConfig, list[LiveTable]]:
+    config = read_config()
+    shapes = {table.name: (table.num_embeddings, table.embedding_dim) for table in config.tables}
+    return config, find_tables(model, shapes)
 
 
 def _join_for(tables: Sequence[LiveTable]) -> Join:

@@ -27,6 +27,7 @@ DIM, NEW_VALUE = 8, 7.5
 OLD_ROWS = {"rw": 10, "cw": 4, "tw": 6, "dp": 3, "twrw": 9, "grid": 7}
 OPTIMIZERS = ("rowwise", "adagrad", "adam")
 JOBS = {"1to2": (1, 2), "2to3": (2, 3), "3to1": (3, 1)}
+INEXACT = (("cw", "rw"), ("rw", "cw"))
 SIMPLE, HOSTS = ("rw", "cw", "tw", "dp"), ("rw", "twrw", "grid")
 
 
@@ -87,12 +88,28 @@ def table_config(root: Path, table: str, num_rows: int, snapshot: str, old: str,
     pretrained: dict[str, Any] = {"emb_name": f"t_{old}", "embedding_snapshot_uri": f"{root}/{snapshot}"}
     config: dict[str, Any] = {"name": table, "num_embeddings": num_rows, "embedding_dim": DIM}
     config["initializer"] = {"constant": {"value": NEW_VALUE}}
+    if table.startswith(f"{old}_{old}") and old != "dp":
+        config["optimizer_state"] = "refuse"  # of the same columns it follows exactly
     if way == "by_position":
         return config | {"pretrained": pretrained | {"by_position": True}}
     return config | {
         "vocab": f"{root}/{old}.new.parquet",
         "pretrained": pretrained | {"vocab": f"{root}/{old}.old.parquet"},
     }
+
+
+def to_refuse(root: Path, old_size: int) -> list[Any]:
+    """Tables whose row-wise state is of other columns than theirs."""
+    cases = []
+    for old, new in INEXACT:
+        table = f"{new}_{old}_by_position"
+        config = table_config(root, table, OLD_ROWS[old], f"rowwise.{old_size}", old, "by_position")
+        (root / f"inexact.{table}.yaml").write_text(
+            yaml.safe_dump({"tables": [config | {"optimizer_state": "refuse"}]})
+        )
+        case = {"do": "refuse", "name": f"inexact.{table}", "optimizer": "rowwise"}
+        cases.append(case | {"tables": {table: (new, OLD_ROWS[old])}})
+    return cases
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +122,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for job, (old_size, new_size) in JOBS.items():
         saves = [] if new_size == 1 else to_save(new_size, SIMPLE)
         fills = to_fill(root, job, old_size, SIMPLE, pairs) + to_restore(job, old_size, SIMPLE)
-        run_job(root, new_size, saves + fills)
+        run_job(root, new_size, saves + fills + (to_refuse(root, old_size) if job == "2to3" else []))
     host_pairs = [("rw", "twrw"), ("rw", "grid"), ("twrw", "rw"), ("grid", "rw"), ("grid", "grid"), ("twrw", "grid")]
     fills = to_fill(root, "hosts", 4, HOSTS, host_pairs) + to_restore("hosts", 4, HOSTS)
     run_job(root, 4, to_save(4, HOSTS) + fills)
@@ -237,3 +254,10 @@ def test_all_ranks_report_the_same(root: Path, job: str) -> None:
         left = {note["place"] for note in result["notes"] if note["kind"] == "state-not-carried"}
         names = {table["name"] for table in result["tables"]}
         assert left == {f"table {name}" for name in names if "dp" in name and not name.startswith("dp_dp")}
+
+
+@pytest.mark.parametrize(("old", "new"), INEXACT)
+def test_row_wise_state_of_other_columns_is_refused_where_it_has_to_be_exact(root: Path, old: str, new: str) -> None:
+    errors = [file.read_text() for file in sorted((root / f"inexact.{new}_{old}_by_position.out").glob("error.*.txt"))]
+    assert len(errors) == 3
+    assert all("cannot follow the rows exactly" in error for error in errors)

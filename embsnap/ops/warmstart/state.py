@@ -36,16 +36,24 @@ def carries_state(table: EmbeddingBagConfig, form: OptimizerStateForm) -> bool:
 
 
 def plan_state(
-    table: EmbeddingBagConfig, old: OldTable | None, mapping: TableMapping, prefix: str, form: OptimizerStateForm
+    table: EmbeddingBagConfig,
+    old: OldTable | None,
+    mapping: TableMapping,
+    prefix: str,
+    form: OptimizerStateForm,
+    *,
+    is_whole: bool,
 ) -> tuple[ArrayToWrite, ...]:
     """The optimizer state that follows the table's rows.
+
+    Where parts of the table are asked for, whoever asks has to refuse, by the table's policy, what is not exact.
 
     Raises:
         IncompatibleError: A state has a shape that cannot follow the rows.
     """
     if old is None:
         return ()
-    if table.optimizer_state is OptimizerStatePolicy.REFUSE:
+    if is_whole and table.optimizer_state is OptimizerStatePolicy.REFUSE:
         _check_exact(table, old)
     return tuple(_state_to_write(table, old, state, mapping, prefix, form) for state in old.table.state)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -93,8 +94,8 @@ class FoldedState:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the columns asked for are those of whole shards, so that the mean is what they would have kept."""
-        return {self.columns.start, self.columns.stop} <= {*self.cuts, self.num_columns}
+        """Whether the columns asked for are those of one shard, whose values are carried as they are."""
+        return (self.columns.start, self.columns.stop) in pairwise((*self.cuts, self.num_columns))
 
     def wanted(self, start: int, end: int) -> list[NDArray[np.int64]]:
         """The old values that the state of the new rows `[start, end)` is made of, by shard; negative ones are none."""

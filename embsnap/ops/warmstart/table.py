@@ -108,9 +108,12 @@ def plan_table(
     mapping = map_table(table, old, sources, identical=identical, threads=threads, row_map=row_map, share=share)
     old_rows = None if old is None else OldRows(old.weight, mapping.old_rows_N, mapping.donor_row, share.peers)
     initial = resolve_initializer(table, old_rows)
-    return together(
-        share.peers, lambda: _planned(table, old, dtype, mapping, initial, prefix, optimizer_state, log_norm=log_norm)
-    )
+
+    def planned() -> PlannedTable:
+        state = plan_state(table, old, mapping, prefix, optimizer_state, is_whole=share.wanted is None)
+        return _planned(table, old, dtype, mapping, initial, prefix, state, log_norm=log_norm)
+
+    return together(share.peers, planned)
 
 
 def _old_side(
@@ -130,7 +133,7 @@ def _planned(
     mapping: TableMapping,
     initial: InitialRows,
     prefix: str,
-    optimizer_state: OptimizerStateForm,
+    state_to_write: tuple[ArrayToWrite, ...],
     *,
     log_norm: bool,
 ) -> PlannedTable:
@@ -141,7 +144,7 @@ def _planned(
     return PlannedTable(
         name=table.name,
         weight_to_write=ArrayToWrite(path, dtype, shape, tap, "sharded"),
-        state_to_write=plan_state(table, old, mapping, prefix, optimizer_state),
+        state_to_write=state_to_write,
         rows=rows,
         tap=tap,
         old=old,
