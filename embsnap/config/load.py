@@ -21,7 +21,7 @@ from embsnap.config.places import Place, mappings, render_place, resolve_place
 from embsnap.config.problems import closest, problems
 from embsnap.errors import EmbsnapError, ErrorKind, NotFoundError, UsageError
 
-__all__ = ["Located", "find", "parse", "parse_large_embeddings"]
+__all__ = ["Located", "check_large_embeddings", "find", "parse", "parse_large_embeddings"]
 
 _MOST_LISTED = 20
 
@@ -42,6 +42,15 @@ def parse_large_embeddings(
 ) -> LargeEmbeddingsConfig:
     """The `LargeEmbeddingsConfig` in the text of a file; arguments and errors as those of `find`."""
     return parse(LargeEmbeddingsConfig, text, where=where, at=at, environ=environ)
+
+
+def check_large_embeddings(data: Mapping[str, Any]) -> LargeEmbeddingsConfig:
+    """The `LargeEmbeddingsConfig` that plain data describes.
+
+    Raises:
+        UsageError: `bad-config`: it has problems; all of them are listed.
+    """
+    return _validate(LargeEmbeddingsConfig, Document(data, None), "the given data", (), data).config
 
 
 def parse(model: type[C], text: str, *, where: str, at: str | None = None, environ: Mapping[str, str]) -> C:

@@ -24,7 +24,7 @@ from embsnap.kernels.threads import run
 from embsnap.model.findings import Finding
 from embsnap.model.progress import SILENT, Progress
 from embsnap.model.vocabulary import Vocabulary
-from embsnap.storage.uri import is_remote
+from embsnap.storage.uri import Uri, is_remote
 
 __all__ = ["VocabularyColumns", "VocabularyFiles", "open_vocabulary", "read_vocabulary"]
 
@@ -32,7 +32,7 @@ _REQUESTS_IN_FLIGHT = 8
 
 
 def read_vocabulary(
-    uri: str,
+    uri: Uri,
     *,
     columns: VocabularyColumns | None = None,
     donor_column: str | None = None,
@@ -62,7 +62,9 @@ def read_vocabulary(
         SnapshotError: `bad-parquet`: a file is damaged, or no parquet file.
         StorageError: The storage failed.
     """
-    files = open_vocabulary(uri, columns=columns, donor_column=donor_column, options=options, threads=threads)
+    files = open_vocabulary(
+        os.fspath(uri), columns=columns, donor_column=donor_column, options=options, threads=threads
+    )
     return files.read_all(memory_limit=memory_limit, progress=progress)
 
 

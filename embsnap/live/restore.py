@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,7 @@ from embsnap.model.findings import Finding, Severity
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.warmstart.plan import DEFAULT_OPTIONS, WarmstartOptions
 from embsnap.ops.warmstart.result import WarmstartResult
+from embsnap.storage.uri import Uri
 
 __all__ = ["restore"]
 
@@ -27,7 +29,7 @@ _DATA_TYPES = {data_type.dtype.name: data_type for data_type in DataType}
 
 def restore(
     model: nn.Module,
-    uri: str,
+    uri: Uri,
     *,
     tables: Iterable[str] | None = None,
     partial: bool = False,
@@ -68,7 +70,7 @@ def restore(
         IncompatibleError: Shapes, dtypes or optimizers differ, or a lookup gives something else.
         SnapshotError, StorageError, UsageError: As `warm_start`.
     """
-    asked = _Asked(uri, None if tables is None else tuple(tables), partial, cast, optimizer_state, options)
+    asked = _Asked(os.fspath(uri), None if tables is None else tuple(tables), partial, cast, optimizer_state, options)
     notes: list[Finding] = []
 
     def read_config() -> LargeEmbeddingsConfig:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -39,7 +40,7 @@ from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.memory import available_memory
 from embsnap.ops.warmstart.sources import Sources
 from embsnap.storage.base import Store
-from embsnap.storage.uri import is_remote, open_store
+from embsnap.storage.uri import Uri, is_remote, open_store
 
 __all__ = ["PendingSave", "SaveOptions", "async_save", "save"]
 
@@ -65,7 +66,7 @@ _DEFAULT = SaveOptions()
 
 
 def save(
-    model: nn.Module | Mapping[str, Any], uri: str, *, options: SaveOptions = _DEFAULT, progress: Progress = SILENT
+    model: nn.Module | Mapping[str, Any], uri: Uri, *, options: SaveOptions = _DEFAULT, progress: Progress = SILENT
 ) -> WrittenSnapshot:
     """Write the state of a model, or of several things, as a snapshot; every rank of the job calls it.
 
@@ -95,7 +96,7 @@ def save(
 
 
 def async_save(
-    model: nn.Module | Mapping[str, Any], uri: str, *, options: SaveOptions = _DEFAULT, progress: Progress = SILENT
+    model: nn.Module | Mapping[str, Any], uri: Uri, *, options: SaveOptions = _DEFAULT, progress: Progress = SILENT
 ) -> PendingSave:
     """Like `save`, but the bytes are written while the caller goes on; every rank of the job calls it.
 
@@ -166,9 +167,9 @@ class _Run:
 class _Saving:
     """One save, on one rank."""
 
-    def __init__(self, app_state: Mapping[str, Any], uri: str, options: SaveOptions, progress: Progress) -> None:
+    def __init__(self, app_state: Mapping[str, Any], uri: Uri, options: SaveOptions, progress: Progress) -> None:
         self.ranks = Ranks()
-        self._app_state, self._uri, self._options, self._progress = app_state, uri, options, progress
+        self._app_state, self._uri, self._options, self._progress = app_state, os.fspath(uri), options, progress
         self._started = time.perf_counter()
         self._store: Store
         self._tree: StateTree

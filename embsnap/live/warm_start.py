@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
+from typing import Any
 
 import torch
 from torch import nn
 
 from embsnap.config.embedding import LargeEmbeddingsConfig, Mode
 from embsnap.config.environ import config_environ
+from embsnap.config.load import check_large_embeddings
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.kernels.join import Join, join
 from embsnap.live.arrays import TensorRows
@@ -35,6 +38,7 @@ from embsnap.ops.warmstart.plan import (
     write_planned,
 )
 from embsnap.ops.warmstart.result import WarmstartResult
+from embsnap.storage.uri import Uri
 
 __all__ = ["build_and_write", "fill_model", "table_dtypes", "warm_start"]
 
@@ -43,7 +47,7 @@ _TABLE_DTYPES = ("float32", "float16", "bfloat16")
 
 def warm_start(
     model: nn.Module,
-    config: LargeEmbeddingsConfig | str,
+    config: LargeEmbeddingsConfig | Mapping[str, Any] | Uri,
     *,
     optimizer: torch.optim.Optimizer | None = None,
     optimizer_step: int | None = None,
@@ -63,7 +67,7 @@ def warm_start(
 
     Args:
         model: Any module that contains EmbeddingBagCollections with the config's tables, each once, sharded or not.
-        config: The tables, or the URI of a YAML file with them.
+        config: The tables, as a config or as the plain data of one, or the URI of a YAML file with them.
         optimizer: What trains tables without a fused optimizer: a torchrec KeyedOptimizer, or one of torch that was
             given the tables' parameters. A keyed one that makes its state in its first step makes it here.
         optimizer_step: The step that Adam continues from, where the snapshot does not hold it, as fused ones do not.
@@ -82,9 +86,13 @@ def warm_start(
     """
 
     def read_config() -> LargeEmbeddingsConfig:
-        if not isinstance(config, str):
+        if isinstance(config, LargeEmbeddingsConfig):
             return config
-        return read_large_embeddings(config, at=at, environ=config_environ(), options=options.storage_options)
+        if isinstance(config, Mapping):
+            return check_large_embeddings(config)
+        return read_large_embeddings(
+            os.fspath(config), at=at, environ=config_environ(), options=options.storage_options
+        )
 
     return fill_model(model, read_config, LiveOptimizer(optimizer, optimizer_step), options, progress)
 

@@ -5,6 +5,7 @@ Shape suffixes: N entities or ids in hand.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -30,6 +31,7 @@ from embsnap.ops.vocab_extension import ExtendOptions, ExtendResult
 from embsnap.ops.vocab_index import Oov, VocabIndex
 from embsnap.ops.vocabulary import check_vocabulary, fingerprint_of
 from embsnap.ops.vocabulary_findings import refuse_errors
+from embsnap.storage.uri import Uri
 
 __all__ = ["Vocab"]
 
@@ -57,7 +59,7 @@ class Vocab:
     @classmethod
     def read(
         cls,
-        uri: str,
+        uri: Uri,
         *,
         columns: VocabularyColumns | None = None,
         threads: int = 1,
@@ -115,14 +117,14 @@ class Vocab:
         built = build_vocabulary([events] if isinstance(events, str) else list(events), options)
         return cls(built.vocabulary, built.result)
 
-    def write(self, uri: str, *, threads: int = 1, options: Mapping[str, str] | None = None) -> str:
+    def write(self, uri: Uri, *, threads: int = 1, options: Mapping[str, str] | None = None) -> str:
         """Write it as parquet that reads fast, all of it or nothing, and return the file's URI.
 
         Raises:
             RefusedError: `destination-taken`.
             StorageError: The disk is full, or the storage failed.
         """
-        return write_vocabulary(self.vocabulary, uri, threads=threads, options=options)
+        return write_vocabulary(self.vocabulary, os.fspath(uri), threads=threads, options=options)
 
     def extend(self, ids: Any, counts: Any = None, options: ExtendOptions | None = None) -> Vocab:
         """Bring it up to date with the ids seen since: `embsnap.ops.vocab_extend.extend_vocabulary`.

@@ -5,6 +5,7 @@ Shape suffixes: N ids in hand.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from embsnap.model.vocabulary import BytesIds, Ids, IdType, Vocabulary
 from embsnap.ops.id_batches import ids_of
 from embsnap.ops.vocabulary import fingerprint_of
 from embsnap.ops.vocabulary_findings import duplicate_ids, refuse_errors, row_errors
+from embsnap.storage.uri import Uri
 
 __all__ = ["Oov", "VocabIndex"]
 
@@ -83,7 +85,7 @@ class VocabIndex:
         return cls(IndexHeader(vocabulary.id_type, len(vocabulary), oov, vocabulary.uri, fingerprint), table)
 
     @classmethod
-    def open(cls, uri: str, *, verify: bool = False, options: Mapping[str, str] | None = None) -> VocabIndex:
+    def open(cls, uri: Uri, *, verify: bool = False, options: Mapping[str, str] | None = None) -> VocabIndex:
         """Map the file that `save` wrote. Only the header is read, unless `verify` asks for the checksum of all.
 
         From an object store it is downloaded into an unnamed temporary file, which forked processes share.
@@ -93,19 +95,20 @@ class VocabIndex:
             SnapshotError: `bad-index`: it is no index, or a damaged one.
             StorageError: The storage failed.
         """
+        uri = os.fspath(uri)
         header, table = read_index(uri, options)
         if verify:
             check_contents(uri, header, table)
         return cls(header, table, uri, options)
 
-    def save(self, uri: str, *, options: Mapping[str, str] | None = None) -> VocabIndex:
+    def save(self, uri: Uri, *, options: Mapping[str, str] | None = None) -> VocabIndex:
         """Write the index as one file, all of it or nothing, and return it as opened from there.
 
         Raises:
             RefusedError: `destination-taken`.
             StorageError: The disk is full, or the storage failed.
         """
-        write_index(self._header, self._table, uri, options)
+        write_index(self._header, self._table, os.fspath(uri), options)
         return self.open(uri, options=options)
 
     def lookup(

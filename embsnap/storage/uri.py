@@ -11,16 +11,21 @@ taken as it stands, without percent-decoding.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from importlib import import_module
+from typing import TypeAlias
 
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.storage.base import Store
 from embsnap.storage.local import LocalStore
 from embsnap.storage.memory import MemoryStore
 
-__all__ = ["is_remote", "join_uri", "open_store", "split_uri"]
+__all__ = ["Uri", "is_remote", "join_uri", "open_store", "split_uri"]
+
+Uri: TypeAlias = str | os.PathLike[str]
+"""What a caller of the library may give; `os.fspath` makes it the `str` that is used inside."""
 
 _PATHS = ("", "file")
 _ALIASES = {"gcs": "gs", "s3a": "s3"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
@@ -23,7 +24,7 @@ from embsnap.model.manifest import ChunkedTensorEntry, Manifest, PrimitiveEntry,
 from embsnap.model.paths import split_entry_path
 from embsnap.model.table import StoredArray, Table
 from embsnap.storage.base import Store
-from embsnap.storage.uri import join_uri, open_store
+from embsnap.storage.uri import Uri, join_uri, open_store
 
 if TYPE_CHECKING:
     from embsnap.formats.block_checks import BlockChecks
@@ -167,7 +168,7 @@ class Snapshot:
         )
 
 
-def open_snapshot(uri: str, *, options: Mapping[str, str] | None = None, check: bool = True) -> Snapshot:
+def open_snapshot(uri: Uri, *, options: Mapping[str, str] | None = None, check: bool = True) -> Snapshot:
     """Open a committed snapshot: two small objects are read, nothing is listed.
 
     Args:
@@ -181,7 +182,7 @@ def open_snapshot(uri: str, *, options: Mapping[str, str] | None = None, check: 
         StorageError: The storage failed.
         UsageError: The URI is malformed.
     """
-    uri = resolve(uri, options=options)
+    uri = resolve(os.fspath(uri), options=options)
     store = open_store(uri, options)
     try:
         metadata = store.read(METADATA_LOCATION, limit=MAX_METADATA_BYTES)

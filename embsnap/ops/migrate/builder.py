@@ -5,6 +5,7 @@ embsnap.migration("runs/day1/7").rename({"user": "member"}).cast("member", "fp16
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,13 +17,14 @@ from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.migrate.custom import CustomStep, RowFunction
 from embsnap.ops.migrate.plan import DEFAULT_OPTIONS, MigrationOptions, MigrationPlan, plan_migration
 from embsnap.ops.migrate.steps import AnyStep
+from embsnap.storage.uri import Uri
 
 __all__ = ["Migration", "migration"]
 
 
-def migration(source: str, *, options: MigrationOptions = DEFAULT_OPTIONS) -> Migration:
+def migration(source: Uri, *, options: MigrationOptions = DEFAULT_OPTIONS) -> Migration:
     """Begin a migration of the snapshot at `source`. Nothing is read before `plan` or `write`."""
-    return Migration(source, (), options)
+    return Migration(os.fspath(source), (), options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,9 @@ class Migration:
         """Check everything, write nothing; errors as those of `plan_migration`."""
         return plan_migration(self.source, self.steps, self.options, progress=progress)
 
-    def write(self, to: str, *, resume: bool = False, progress: Progress = SILENT) -> MigrationResult:
+    def write(self, to: Uri, *, resume: bool = False, progress: Progress = SILENT) -> MigrationResult:
         """Plan and apply; errors as those of `plan_migration` and `MigrationPlan.apply`."""
-        return self.plan(progress=progress).apply(to, resume=resume, progress=progress)
+        return self.plan(progress=progress).apply(os.fspath(to), resume=resume, progress=progress)
 
     def _with(self, kind: str, **parameters: Any) -> Migration:
         given = {name: value for name, value in parameters.items() if value is not None}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -30,7 +31,7 @@ from embsnap.ops.warmstart.sources import Sources
 from embsnap.ops.warmstart.state import OptimizerStateForm
 from embsnap.ops.warmstart.table import PlannedTable, plan_table
 from embsnap.ops.warmstart.tap import Tap
-from embsnap.storage.uri import is_remote, open_store
+from embsnap.storage.uri import Uri, is_remote, open_store
 
 __all__ = ["DEFAULT_OPTIONS", "WarmstartOptions", "WarmstartPlan", "plan_warmstart", "write_planned", "write_warmstart"]
 
@@ -217,7 +218,7 @@ def plan_warmstart(
     return plan
 
 
-def write_warmstart(plan: WarmstartPlan, uri: str, *, progress: Progress = SILENT) -> WarmstartResult:
+def write_warmstart(plan: WarmstartPlan, uri: Uri, *, progress: Progress = SILENT) -> WarmstartResult:
     """Write the planned tables as a new snapshot, streaming from the old one; torch is not needed.
 
     Raises:
@@ -225,7 +226,7 @@ def write_warmstart(plan: WarmstartPlan, uri: str, *, progress: Progress = SILEN
         StorageError: The storage failed; nothing is visible at `uri`.
         IncompatibleError: A cast overflowed; nothing is visible at `uri`.
     """
-    return write_planned(plan, plan.arrays(), uri, progress=progress)
+    return write_planned(plan, plan.arrays(), os.fspath(uri), progress=progress)
 
 
 def write_planned(
