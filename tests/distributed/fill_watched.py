@@ -3,7 +3,8 @@
     torchrun --nproc-per-node 2 fill_watched.py CONFIG OUT WHAT
 
 WHAT is `count` (bytes read, from a store that cannot map), or what happens on rank 1: `config` (it is given another
-one), `read` (its reads of rows fail) or `exit` (it ends before it reads rows). Each rank writes `OUT/<rank>.json`.
+one), `read` (its reads of rows fail) or `exit` (it ends before it reads rows). With `part` each rank has a model of its
+own, wrapped in DistributedDataParallel. Each rank writes `OUT/<rank>.json`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from sharded_models import build, held, start
-from torchrec import KeyedJaggedTensor
+from sharded_models import DIM, build, held, start
+from torch.nn.parallel import DistributedDataParallel
+from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor
 
 import embsnap
 from embsnap.errors import EmbsnapError
@@ -37,6 +39,13 @@ def refusal(step: Callable[[], object]) -> str | None:
     except EmbsnapError as error:
         return error.kind
     return None
+
+
+def own_model(num_rows: int) -> DistributedDataParallel:
+    """A model that lies over this rank only."""
+    group, _ = dist.new_subgroups(group_size=1)
+    table = EmbeddingBagConfig(name="user", num_embeddings=num_rows, embedding_dim=DIM, feature_names=["user"])
+    return DistributedDataParallel(EmbeddingBagCollection(tables=[table]), process_group=group)
 
 
 def features() -> KeyedJaggedTensor:
@@ -59,7 +68,12 @@ def main(config: str, out: str, what: str) -> None:
         return stores[-1]
 
     snapshots.open_store = open_watched
-    model = build({"user": ("rw", int(Path(config).with_suffix(".rows").read_text()))}, "rowwise")
+    num_rows = int(Path(config).with_suffix(".rows").read_text())
+    if what == "part":
+        error = refusal(lambda: embsnap.warm_start(own_model(num_rows), config))
+        (Path(out) / f"{rank}.json").write_text(json.dumps({"kind": error}))
+        return
+    model = build({"user": ("rw", num_rows)}, "rowwise")
     arrays = held(model, model.fused_optimizer)
     for array in arrays.values():
         array[...] = UNTOUCHED

@@ -83,3 +83,8 @@ def test_a_rank_that_ends_is_noticed(run) -> None:
     assert exit_code != 0
     for outcome in outcomes:  # unless the launcher ended the other rank first
         assert outcome["kind"] == "rank-lost"
+
+
+def test_a_model_over_a_part_of_the_ranks_is_refused(run) -> None:
+    _, errors, outcomes = run("part")
+    assert [outcome["kind"] for outcome in outcomes] == ["bad-option"] * 2, errors[-3000:]
