@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from measure import MB, Run, interleave, machine, median, run_process, warm
+from measure import MB, Run, interleave, machine, median, run_process
 
 from embsnap.formats.torchsnapshot.snapshot import open_snapshot
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite, write_snapshot
@@ -119,7 +119,6 @@ def main() -> None:
 
 def _bench(root: Path, args: argparse.Namespace) -> None:
     prepare(root, args.rows, args.dim)
-    warm(root)
     steps: dict[str, list[float]] = {"read": [], "compare": []}
     more = [f"--neighbors={args.neighbors}", *(["--procrustes"] if args.procrustes else [])]
 
@@ -132,7 +131,7 @@ def _bench(root: Path, args: argparse.Namespace) -> None:
             steps[step].append(float(run.stdout))
         return run
 
-    runs = interleave({step: lambda number, step=step: timed(step, number) for step in steps}, args.rounds)
+    runs = interleave({step: lambda number, step=step: timed(step, number) for step in steps}, args.rounds, warmed=root)
     read, step = (statistics.median(steps[name]) for name in ("read", "compare"))
     peak = max(run.peak_anon_mb for run in runs["compare"])
     size = 2 * args.rows * args.dim * 4

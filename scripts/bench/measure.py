@@ -86,15 +86,20 @@ def warm(directory: Path) -> None:
                     pass
 
 
-def interleave(sides: Mapping[str, Callable[[int], Run]], rounds: int) -> dict[str, list[Run]]:
+def interleave(
+    sides: Mapping[str, Callable[[int], Run]], rounds: int, *, warmed: Path | None = None
+) -> dict[str, list[Run]]:
     """Run every side once to warm it up, then `rounds` times in turn; a side is given the number of the round.
 
     The order is shuffled in every round, so that no side always finds memory and caches as one other side leaves them.
+    Before each run the files of `warmed` are read: a virtual machine may take pages away while other sides run.
     """
     runs: dict[str, list[Run]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name, side in random.Random(number).sample(list(sides.items()), len(sides)):
             os.sync()
+            if warmed is not None:
+                warm(warmed)
             run = side(number)
             print(f"  round {number} {name}: {run.seconds:.2f} s, {run.peak_anon_mb:.0f} MB", file=sys.stderr)
             if number:

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measure import MB, Run, copy_durably, interleave, machine, median, run_process, warm
+from measure import MB, Run, copy_durably, interleave, machine, median, run_process
 from warmstart import RandomRows
 
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite, write_snapshot
@@ -66,7 +66,6 @@ def main() -> None:
 
 def _bench(root: Path, num_rows: int, dim: int, rounds: int) -> None:
     plan = prepare(root, num_rows, dim)
-    warm(root)
     steps: list[float] = []
 
     def embsnap(number: int) -> Run:
@@ -84,7 +83,7 @@ def _bench(root: Path, num_rows: int, dim: int, rounds: int) -> None:
         shutil.rmtree(root / f"cp{number}")
         return run
 
-    runs = interleave({"cp": cp, "embsnap": embsnap}, rounds)
+    runs = interleave({"cp": cp, "embsnap": embsnap}, rounds, warmed=root)
     base, step, whole = median(runs["cp"]), statistics.median(steps), median(runs["embsnap"])
     anon, allowed = max(run.peak_anon_mb for run in runs["embsnap"]), 256 + 40 * 2 * num_rows / MB
     print(f"rename + revocab + fp16 of {num_rows:,} x {dim} ({num_rows * dim * 4 / 1e9:.2f} GB), {machine()}")

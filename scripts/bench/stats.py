@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from measure import Run, interleave, machine, run_process, warm
+from measure import Run, interleave, machine, run_process
 
 _PIECE = 8 << 20
 _SIDES = ("read", "norms", "gram", "everything", "log_ebc_norms")
@@ -139,7 +139,6 @@ def main() -> None:
 def _bench(root: Path, num_rows: int, dim: int, rounds: int) -> None:
     write(root / "snapshot", num_rows, dim)
     write(root / "small", 10_000, dim)
-    warm(root)
     seconds: dict[str, list[float]] = {side: [] for side in _SIDES}
 
     def measured(side: str):
@@ -151,7 +150,7 @@ def _bench(root: Path, num_rows: int, dim: int, rounds: int) -> None:
 
         return one
 
-    runs = interleave({side: measured(side) for side in _SIDES}, rounds)
+    runs = interleave({side: measured(side) for side in _SIDES}, rounds, warmed=root)
     step = {side: statistics.median(seconds[side]) for side in _SIDES}
     num_bytes = num_rows * dim * 4
     memory = max(run.peak_anon_mb for side in ("norms", "everything") for run in runs[side])

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from measure import Run, interleave, machine, run_process, warm
+from measure import Run, interleave, machine, run_process
 from object_store import DIM, RandomRows
 from stats import read
 
@@ -75,7 +75,6 @@ def _bench(root: Path, num_mb: int, rounds: int) -> None:
     snapshot, small = root / "snapshot", root / "small"
     write(snapshot, num_mb)
     write(small, 1)
-    warm(root)
     reports: dict[str, list[dict[str, float]]] = {side: [] for side in _SIDES}
 
     def measured(side: str):
@@ -87,7 +86,7 @@ def _bench(root: Path, num_mb: int, rounds: int) -> None:
 
         return one
 
-    interleave({side: measured(side) for side in _SIDES}, rounds)
+    interleave({side: measured(side) for side in _SIDES}, rounds, warmed=root)
     print(f"verify of {num_mb} MB, checksums and values of all of it, {rounds} rounds, {machine()}")
     rates = {}
     for side in _SIDES:

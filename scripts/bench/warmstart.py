@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measure import MB, Run, copy_durably, interleave, machine, median, run_process, warm
+from measure import MB, Run, copy_durably, interleave, machine, median, run_process
 
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite, write_snapshot
 from embsnap.formats.vocabulary_writer import write_vocabulary
@@ -80,7 +80,6 @@ def main() -> None:
 
 def _bench(root: Path, num_rows: int, dim: int, rounds: int, *, with_script: bool) -> None:
     config = prepare(root, num_rows, dim)
-    warm(root)
     steps: list[float] = []
 
     def embsnap(number: int) -> Run:
@@ -104,7 +103,7 @@ def _bench(root: Path, num_rows: int, dim: int, rounds: int, *, with_script: boo
         return run
 
     sides = {"cp": cp, "embsnap": embsnap} | ({"script": script} if with_script else {})
-    runs = interleave(sides, rounds)
+    runs = interleave(sides, rounds, warmed=root)
     base, step = median(runs["cp"]), statistics.median(steps)
     anon, allowed = max(run.peak_anon_mb for run in runs["embsnap"]), 256 + 40 * num_rows / MB
     print(f"warm start of {num_rows:,} x {dim} fp32 ({num_rows * dim * 4 / 1e9:.2f} GB), {rounds} rounds, {machine()}")
