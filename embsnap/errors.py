@@ -90,6 +90,7 @@ class ErrorKind(StrEnum):
     CAST_ERROR = "cast-error"
     CONFLICTING_ENTITIES = "conflicting-entities"
     STATE_MISMATCH = "state-mismatch"
+    NOT_FINITE = "not-finite"
     # StorageError
     STORAGE_FAILED = "storage-failed"
     PERMISSION_DENIED = "permission-denied"

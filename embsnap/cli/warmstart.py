@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -136,7 +136,7 @@ class Run:
         require_out(self.out, dry_run=self.dry_run)
         check_free(self.out, self.storage_options)
         if self.dry_run or self.out is None:
-            return self._plan(options, progress)[1].result()
+            return self._planned(self._plan(options, progress)[1])
         if _num_ranks() > 1 or (self.placement is not Placement.DEVICE and not self.no_model):
             return self._write_together(self.out, options, progress)
         if self.no_model:
@@ -157,6 +157,12 @@ class Run:
             if error.kind is ErrorKind.NOTHING_TO_DO:  # what it lacks, the file lacks
                 error.where = error.where or self.config
             raise
+
+    def _planned(self, plan: WarmstartPlan) -> WarmstartResult:
+        result = replace(plan.result(), notes=plan.notes())
+        if self.no_model or self.device.startswith("cuda"):
+            return result
+        return replace(result, peak_memory_bytes=result.peak_memory_bytes + plan.num_model_bytes)
 
     def _config(self) -> LargeEmbeddingsConfig:
         return read_large_embeddings(self.config, at=self.at, environ=config_environ(), options=self.storage_options)

@@ -5,6 +5,7 @@ Shape suffixes: N entities.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from embsnap.kernels.mixing import mix64
 from embsnap.kernels.threads import run, split
 from embsnap.model.vocabulary import BytesIds, Ids, IdType
 
-__all__ = ["fingerprint", "fingerprint_sums", "fingerprint_text", "id_keys", "id_words", "row_keys"]
+__all__ = ["add_sums", "fingerprint", "fingerprint_sums", "fingerprint_text", "id_keys", "id_words", "row_keys"]
 
 _ROW_SALT = np.uint64(0xD6E8FEB86659FD93)
 _LOW_SALT = np.uint64(0xA0761D6478BD642F)
@@ -109,7 +110,12 @@ def fingerprint_sums(ids: Ids, rows_N: NDArray[np.int64], *, threads: int = 1) -
     sums = [np.zeros(2, np.uint64) for _ in split(len(rows_N), threads)]
     ranges = zip(split(len(rows_N), threads), sums, strict=True)
     run([partial(_sum_pairs, words_N, rows_N, *bounds, sum_2) for bounds, sum_2 in ranges], threads)
-    high, low = (sum(int(sum_2[lane]) for sum_2 in sums) % (1 << 64) for lane in range(2))
+    return add_sums([(int(sum_2[0]), int(sum_2[1])) for sum_2 in sums])
+
+
+def add_sums(sums: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Those of the whole, from those of its parts."""
+    high, low = (sum(one[lane] for one in sums) % (1 << 64) for lane in range(2))
     return high, low
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "Uniform",
     "clip_norms",
     "fill",
+    "largest_magnitude",
     "table_key",
 ]
 
@@ -78,6 +79,8 @@ Distribution = Constant | Uniform | Normal | TruncatedNormal | MultivariateNorma
 
 _MAX_WORD = (1 << 64) - 1
 _LOWEST = 1.0 - NORMAL_CDF_2
+_LARGEST_NORMAL = 8.3
+"""Above the quantile of the largest `unit`."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -123,6 +126,19 @@ def fill(out_ND: NDArray[Any], keys_N: NDArray[np.uint64], *, table_key: int, se
             if mean_D.shape != (dim,) or factor_DD.shape != (dim, dim):
                 raise ValueError(f"mean {mean_D.shape} and factor {factor_DD.shape} do not fit rows of {dim}")
             _fill_correlated(out_ND, keys_N, stream, frozen(mean_D, np.float64), frozen(factor_DD.T, np.float64))
+
+
+def largest_magnitude(spec: Distribution) -> float:
+    """What no drawn value exceeds, of either sign; NaN where a parameter is."""
+    match spec:
+        case Constant(value):
+            return float(np.max(np.abs(value)))
+        case Uniform(low, high):
+            return max(abs(low), abs(high))
+        case Normal(mean, std) | TruncatedNormal(mean, std):
+            return abs(mean) + _LARGEST_NORMAL * std
+        case MultivariateNormal(mean_D, factor_DD):
+            return float(np.max(np.abs(mean_D) + _LARGEST_NORMAL * np.abs(factor_DD).sum(axis=1)))
 
 
 def clip_norms(rows_ND: NDArray[Any], max_norm: float) -> None:

@@ -40,7 +40,7 @@ from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.memory import available_memory
 from embsnap.ops.warmstart.sources import Sources
 from embsnap.storage.base import Store
-from embsnap.storage.uri import Uri, is_remote, open_store
+from embsnap.storage.uri import Uri, absolute_uri, is_remote, open_store
 
 __all__ = ["PendingSave", "SaveOptions", "async_save", "save"]
 
@@ -277,4 +277,4 @@ def _vocabularies(options: SaveOptions) -> dict[str, TableVocabulary]:
         return {}
     sources = Sources(options=options.storage_options, threads=options.threads, progress=SILENT)
     refs = {table.name: sources.new_vocabulary(table)[1] for table in options.config.tables if table.vocab is not None}
-    return {name: TableVocabulary(ref.uri, ref.fingerprint) for name, ref in refs.items()}
+    return {name: TableVocabulary(absolute_uri(ref.uri), ref.fingerprint) for name, ref in refs.items()}

@@ -118,7 +118,7 @@ class _SharedWrite:
             raise
         reports = self._ranks.gather(report_of(self._plan) if filled is None else filled.report)
         result = merged_result(self._plan, reports, monotonic() - began)
-        result = replace(result, destination=self._store().uri, notes=notes)
+        result = replace(result, destination=self._store().uri, notes=(*notes, *self._plan.notes()))
         return result if filled is None or live is None else _with_model(result, filled, live)
 
     def _check(self) -> None:

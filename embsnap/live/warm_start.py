@@ -29,6 +29,7 @@ from embsnap.live.targets import Filled, fill_targets, find_targets
 from embsnap.model.dtypes import DType
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.config import read_large_embeddings
+from embsnap.ops.memory import available_memory
 from embsnap.ops.warmstart.peers import Share, together
 from embsnap.ops.warmstart.plan import (
     DEFAULT_OPTIONS,
@@ -166,9 +167,11 @@ def build_and_write(
 
     Raises:
         UsageError: There is no such device, or a table's dtype is none that a live table can have.
+        MemoryError: The tables are larger than what the device has left.
         RefusedError, StorageError: As `write_warmstart`.
     """
     chosen = choose_device(device)
+    _check_room(plan, chosen)
     model = LargeEmbeddings(config, device=chosen, mode=mode, dtypes=table_dtypes(plan))
     targets = find_targets(find_tables(model, plan.shapes), plan, None)
     filled = fill_targets(targets, plan, plan.budget.fill_block_bytes, progress)
@@ -177,7 +180,19 @@ def build_and_write(
         arrays.append(replace(table.weight_to_write, source=TensorRows(model.weight(table.name))))
         arrays += table.state_to_write
     result = write_planned(plan, arrays, uri, progress=progress)
+    if chosen == "cpu":
+        result = replace(result, peak_memory_bytes=result.peak_memory_bytes + plan.num_model_bytes)
     return replace(result, device=chosen, mode=mode.value, lookups=filled.lookups)
+
+
+def _check_room(plan: WarmstartPlan, device: str) -> None:
+    left = available_memory() if device == "cpu" else torch.cuda.mem_get_info(device)[0]
+    if plan.num_model_bytes > left:
+        gb = 1e9
+        raise MemoryError(
+            f"the tables take {plan.num_model_bytes / gb:.1f} GB and {device} has {left / gb:.1f} GB left; "
+            "--no-model writes the same snapshot without them"
+        )
 
 
 def table_dtypes(plan: WarmstartPlan) -> dict[str, DType]:

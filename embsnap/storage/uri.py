@@ -22,7 +22,7 @@ from embsnap.storage.base import Store
 from embsnap.storage.local import LocalStore
 from embsnap.storage.memory import MemoryStore
 
-__all__ = ["Uri", "is_remote", "join_uri", "open_store", "split_uri"]
+__all__ = ["Uri", "absolute_uri", "is_remote", "join_uri", "open_store", "split_uri"]
 
 Uri: TypeAlias = str | os.PathLike[str]
 """What a caller of the library may give; `os.fspath` makes it the `str` that is used inside."""
@@ -58,6 +58,12 @@ def open_store(uri: str, options: Mapping[str, str] | None = None) -> Store:
 def is_remote(uri: str) -> bool:
     """Whether requests to what it names travel, so that several at a time are faster whatever the cores do."""
     return _parse(uri)[0] not in _LOCAL
+
+
+def absolute_uri(uri: str) -> str:
+    """The same for readers in any directory: a relative path is completed, all else stays as it is."""
+    scheme, rest = _parse(uri)
+    return uri if scheme else os.path.abspath(rest)
 
 
 def split_uri(uri: str) -> tuple[str, str]:

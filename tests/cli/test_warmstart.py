@@ -92,6 +92,35 @@ def test_lineage_is_recorded(embsnap, config, tmp_path) -> None:
     assert f"{tmp_path}/new.parquet" in run.stdout
 
 
+def test_what_is_recorded_is_found_from_anywhere(embsnap, config, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DAYS", ".")
+    assert embsnap("warmstart", config, "--out", "out", "--no-model").exit_code == 0
+    text = config.read_text().replace("${DAYS}/run@latest", f"{tmp_path}/out").replace("${DAYS}", str(tmp_path))
+    config.write_text("".join(line for line in text.splitlines(keepends=True) if "old.parquet" not in line))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = embsnap("warmstart", config, "--dry-run")
+    assert run.exit_code == 0, run.stderr
+    (tmp_path / "new.parquet").rename(tmp_path / "moved.parquet")
+    config.write_text(config.read_text().replace("new.parquet", "moved.parquet"))
+    gone = embsnap("warmstart", config, "--dry-run")
+    assert gone.exit_code == 3
+    assert f"which {tmp_path}/out records for table user" in gone.stderr
+    assert "set pretrained.vocab" in gone.stderr
+
+
+def test_a_model_larger_than_memory(embsnap, config, tmp_path) -> None:
+    cold = "    - {name: cold, num_embeddings: 1000000000000, embedding_dim: 3}\n    tables_to_log"
+    config.write_text(config.read_text().replace("    tables_to_log", cold))
+    dry = embsnap("warmstart", config, "--dry-run")
+    assert "10.9 TiB to write, 10.9 TiB of memory" in dry.stdout
+    run = embsnap("warmstart", config, "--out", tmp_path / "out")
+    assert run.exit_code == 6
+    assert "--no-model" in run.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_usage(embsnap, config, tmp_path) -> None:
     run = embsnap("warmstart", config)
     assert run.exit_code == 2

@@ -132,6 +132,13 @@ def test_a_read_of_less_than_a_block_is_counted(reader):
     assert found.num_unchecked_rows == 0
 
 
+def test_rows_that_were_read_are_counted_once_more_rows_are(reader):
+    found = reader()
+    found.read(10, 30, np.empty((20, DIM), np.float32))
+    found.read(29, 30, np.empty((1, DIM), np.float32))
+    assert found.num_unchecked_rows == 20
+
+
 def test_rows_picked_out_of_order(root, reader):
     found = reader()
     found.gather(np.array([5, 17, 40_000, 17]), np.empty((4, DIM), np.float32))

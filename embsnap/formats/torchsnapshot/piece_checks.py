@@ -49,7 +49,8 @@ class PieceChecks:
     def note(self, start: int, data: memoryview) -> None:
         """As `passed`, for those who look for blocks that have `failed` themselves."""
         with self._lock:
-            self._spans[start + len(data)] = self._spans.pop(start, start)
+            first, end = self._spans.pop(start, start), start + len(data)
+            self._spans[end] = min(first, self._spans.get(end, first))
         if self._checks is not None:
             self._checks.note(self._piece.location, start, data)
 

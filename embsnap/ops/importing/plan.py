@@ -24,7 +24,7 @@ from embsnap.formats.exchange.elements import NARROWER, numpy_dtype, stored_dtyp
 from embsnap.formats.exchange.formats import READERS
 from embsnap.formats.exchange.options import ReadOptions
 from embsnap.formats.projector_files import file_stem
-from embsnap.kernels.initialize import Uniform, table_key
+from embsnap.kernels.initialize import Uniform
 from embsnap.kernels.rows import check_rows
 from embsnap.model.dtypes import DTYPES
 from embsnap.model.exchange import ExchangeFormat, ImportedTable, ImportResult
@@ -227,7 +227,7 @@ def _dtype(content: TableContent, target: ExchangeFormat) -> str:
 def _initial(name: str, num_embeddings: int) -> InitialRows:
     """What torchrec itself would draw: see `resolve_initializer`."""
     bound = 1 / sqrt(num_embeddings)
-    return InitialRows(Uniform(-bound, bound), table_key(name), 0, None, f"uniform(±{bound:.6g}, seed=0)")
+    return InitialRows(Uniform(-bound, bound), name, 0, None, f"uniform(±{bound:.6g}, seed=0)")
 
 
 def _digest(tables: tuple[ImportedTable, ...], options: ImportOptions) -> str:

@@ -16,7 +16,7 @@ from embsnap.model.dtypes import DTYPES
 from embsnap.model.exchange import ImportResult
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.importing.plan import ImportPlan, PlannedImport
-from embsnap.storage.uri import open_store, split_uri
+from embsnap.storage.uri import absolute_uri, open_store, split_uri
 
 __all__ = ["write_import"]
 
@@ -73,7 +73,7 @@ def _array(planned: PlannedImport) -> ArrayToWrite:
 
 def _vocabularies(plan: ImportPlan) -> dict[str, TableVocabulary]:
     return {
-        table.name: TableVocabulary(table.vocab, table.fingerprint)
+        table.name: TableVocabulary(absolute_uri(table.vocab), table.fingerprint)
         for table in plan.result.tables
         if table.vocab is not None and table.fingerprint is not None
     }

@@ -86,7 +86,7 @@ class DrawnRows(RowNode):
         if len(found_N):
             rows_ND = np.empty((len(found_N), self.dim), self.dtype)
             donor.gather(donor_N[found_N], rows_ND)
-            out_ND[found_N] = self.initial.clip(rows_ND).astype(self.dtype)
+            out_ND[found_N] = self.initial.donate(rows_ND, self.dtype)
 
     def leaves(self, rows_N: NDArray[np.int64]) -> Iterator[tuple[StoredRows, NDArray[np.int64]]]:
         """Those of the donors."""

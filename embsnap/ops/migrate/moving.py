@@ -97,7 +97,9 @@ class Drawing:
             context.num_planning_bytes += table.rows.num_rows * table.rows.row_bytes
         occupied_N = old.rows_N if old is not None and needs_occupied_rows(self.config) else None
         donor = None if old is None else donor_row(self.config, old)
-        self.initial: InitialRows = resolve_initializer(self.config, OldRows(table.rows, occupied_N, donor))
+        self.initial: InitialRows = resolve_initializer(
+            self.config, OldRows(table.rows, f"{context.where}, table {table.name}", occupied_N, donor)
+        )
 
     @property
     def wants_vocabulary(self) -> bool:

@@ -37,7 +37,7 @@ from embsnap.ops.migrate.spill import spilled
 from embsnap.ops.migrate.steps import AnyStep, apply_steps, describe, only_tables
 from embsnap.ops.migrate.undo import Undo
 from embsnap.ops.migrate.vocabularies import VocabulariesToWrite
-from embsnap.storage.uri import open_store
+from embsnap.storage.uri import absolute_uri, open_store
 
 __all__ = ["DEFAULT_OPTIONS", "MigrationOptions", "MigrationPlan", "plan_migration"]
 
@@ -179,7 +179,7 @@ class MigrationPlan:
                 continue
             uri = made.uris.get(table.name) or entities.uri
             if uri is not None and entities.fingerprint is not None:
-                found[table.name] = TableVocabulary(uri, entities.fingerprint)
+                found[table.name] = TableVocabulary(absolute_uri(uri), entities.fingerprint)
         return found
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from embsnap.formats.sidecar import Lineage, Parent
 from embsnap.ops.lineage import records
 from embsnap.ops.migrate.steps import describe
+from embsnap.storage.uri import absolute_uri
 
 if TYPE_CHECKING:
     from embsnap.ops.migrate.plan import MigrationPlan
@@ -22,7 +23,7 @@ def lineage_of(plan: MigrationPlan) -> Lineage:
     ancestors = [record for parent in parents for record in records(parent)]
     steps = [describe(step) for step in plan.steps]
     return Lineage(
-        parents=tuple(Parent(parent.uri, parent.metadata_sha256) for parent in parents),
+        parents=tuple(Parent(absolute_uri(parent.uri), parent.metadata_sha256) for parent in parents),
         command="migrate",
         plan_digest=plan.digest,
         counts={table.name: dict(table.counts) for table in plan.changed()},

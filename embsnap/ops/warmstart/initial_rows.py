@@ -28,6 +28,7 @@ from embsnap.config.initializer import (
     UniformInit,
     ZerosInit,
 )
+from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.kernels.initialize import (
     Constant,
     Distribution,
@@ -37,10 +38,12 @@ from embsnap.kernels.initialize import (
     Uniform,
     clip_norms,
     fill,
+    largest_magnitude,
     table_key,
 )
 from embsnap.kernels.reduce import BLOCK_ROWS, Moments, RowMoments
 from embsnap.model.rows import GatherSource
+from embsnap.ops.warmstart.casting import cast_rows, is_floating, largest
 from embsnap.ops.warmstart.peers import ALONE, Peers, together
 
 __all__ = ["InitialRows", "OldRows", "resolve_initializer"]
@@ -54,24 +57,45 @@ class InitialRows:
     """Draws rows of one table."""
 
     spec: Distribution
-    table_key: int
+    table: str
+    """Its name."""
     seed: int
     max_norm: float | None
     description: str
     """As plan and report name it."""
 
     def draw(self, keys_N: NDArray[np.uint64], dim: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """`[N, dim]` of `dtype`: drawn in float64, rounded once to float32 (float64 tables keep it), then cast."""
-        rows_ND = np.empty((len(keys_N), dim), np.float64 if dtype == np.float64 else np.float32)
-        fill(rows_ND, keys_N, table_key=self.table_key, seed=self.seed, spec=self.spec)
-        return self.clip(rows_ND).astype(dtype, copy=False)
+        """`[N, dim]` of `dtype`: drawn in float64, rounded once to float32 (float64 tables keep it), then cast.
 
-    def clip(self, rows_ND: NDArray[Any]) -> NDArray[Any]:
-        """The rows in float32 (or float64), none longer than `max_norm`."""
-        rows_ND = rows_ND.astype(np.float64 if rows_ND.dtype == np.float64 else np.float32, copy=False)
+        Raises:
+            IncompatibleError: `cast-overflow`, `not-representable`: `dtype` does not hold a drawn value.
+        """
+        is_safe = is_floating(dtype) and largest_magnitude(self.spec) <= largest(dtype)
+        wide = np.dtype(np.float64 if dtype == np.float64 else np.float32)
+        rows_ND = np.empty((len(keys_N), dim), wide if is_safe else np.float64)
+        fill(rows_ND, keys_N, table_key=table_key(self.table), seed=self.seed, spec=self.spec)
         if self.max_norm is not None:
             clip_norms(rows_ND, self.max_norm)
-        return rows_ND
+        return rows_ND.astype(dtype, copy=False) if is_safe else self._cast(self._cast(rows_ND, wide), dtype)
+
+    def donate(self, rows_ND: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Old rows that others start from, none longer than `max_norm`, as `dtype`.
+
+        Raises:
+            IncompatibleError: As for `draw`.
+        """
+        if self.max_norm is not None:
+            rows_ND = rows_ND.astype(np.float64 if rows_ND.dtype == np.float64 else np.float32, copy=False)
+            clip_norms(rows_ND, self.max_norm)
+        return rows_ND if rows_ND.dtype == dtype else self._cast(rows_ND, dtype)
+
+    def _cast(self, rows_ND: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        return cast_rows(
+            rows_ND,
+            dtype,
+            place_of=lambda _row, _column: f"table {self.table}, new rows by {self.description}",
+            hint="choose another initializer (zeros fits every type), or another data_type",
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +103,8 @@ class OldRows:
     """What an initializer may need of the old table."""
 
     rows: GatherSource
+    where: str
+    """What they are, for errors."""
     occupied_N: NDArray[np.int64] | None
     """Rows that an entity holds; None for all."""
     donor_row: int | None
@@ -87,7 +113,11 @@ class OldRows:
     """Who ask for the same."""
 
     def moments(self, *, covariance: bool) -> Moments:
-        """Mean (and covariance) of the occupied rows: one pass by all peers, 65,536 rows at a time in float64."""
+        """Mean (and covariance) of the occupied rows: one pass by all peers, 65,536 rows at a time in float64.
+
+        Raises:
+            IncompatibleError: `not-finite`.
+        """
         rows_N = np.arange(self.rows.num_rows) if self.occupied_N is None else np.sort(self.occupied_N)
         moments = RowMoments(len(rows_N), self.rows.dim, covariance=covariance)
         at_a_time = _BLOCKS_AT_A_TIME * self.peers.size
@@ -106,22 +136,46 @@ class OldRows:
             asked_N = rows_N[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS]
             rows_ND = np.empty((len(asked_N), self.rows.dim), self.rows.dtype)
             self.rows.gather(asked_N, rows_ND)
+            self._check_finite(rows_ND, asked_N)
             sums[block] = moments.of_block(block, rows_ND)
         return sums
 
     def donor(self) -> NDArray[np.float64]:
-        """`[D]`: the donor's row."""
+        """`[D]`: the donor's row.
+
+        Raises:
+            IncompatibleError: `not-finite`.
+        """
         assert self.donor_row is not None
         row_1D = np.empty((1, self.rows.dim), self.rows.dtype)
         together(self.peers, partial(self.rows.read, self.donor_row, self.donor_row + 1, row_1D))
+        self._check_finite(row_1D, np.array([self.donor_row]))
         donor_D: NDArray[np.float64] = row_1D[0].astype(np.float64)
         return donor_D
+
+    def _check_finite(self, rows_ND: NDArray[Any], rows_N: NDArray[np.int64]) -> None:
+        is_finite_N = np.isfinite(rows_ND).all(axis=1)
+        if not is_finite_N.all():
+            bad = int(rows_N[np.argmin(is_finite_N)])
+            raise IncompatibleError(
+                ErrorKind.NOT_FINITE,
+                "new rows cannot be drawn from old ones that hold NaN or infinity",
+                where=f"{self.where}, row {bad}",
+                expected="finite values",
+                found=f"{np.count_nonzero(~is_finite_N)} such rows among {len(rows_N)}",
+                hint="choose another initializer, or mend the snapshot first: `embsnap migrate` with a repair step",
+            )
 
 
 def resolve_initializer(table: EmbeddingBagConfig, old: OldRows | None) -> InitialRows:
     """Turn a table's configuration into numbers; without one it is torchrec's own, uniform(±1/√num_embeddings).
 
+    Args:
+        table: The new table.
+        old: What new rows may be drawn from; None where none is drawn, or none from old rows.
+
     Raises:
+        IncompatibleError: `not-finite`: the old rows that it draws from are not all finite.
         StorageError, SnapshotError: Reading the old table for its moments failed.
     """
     config = table.initializer_or_default
@@ -130,7 +184,7 @@ def resolve_initializer(table: EmbeddingBagConfig, old: OldRows | None) -> Initi
     if config.max_norm is not None:
         described.append(f"max_norm={config.max_norm:.6g}")
     description = f"{config.kind}({', '.join(described)})"
-    return InitialRows(spec, table_key(table.name), config.seed, config.max_norm, description)
+    return InitialRows(spec, table.name, config.seed, config.max_norm, description)
 
 
 def _spec(table: EmbeddingBagConfig, old: OldRows | None) -> tuple[Distribution, list[str]]:
@@ -148,8 +202,9 @@ def _spec(table: EmbeddingBagConfig, old: OldRows | None) -> tuple[Distribution,
         case TruncatedNormalInit(mean=mean, std=scale):
             scale = 1 / sqrt(table.embedding_dim) if scale is None else scale
             return TruncatedNormal(mean, scale), [f"mean={mean:.6g}", f"std={scale:.6g}"]
+        case _ if old is None:
+            return Constant(0.0), []
         case from_old:
-            assert old is not None, "the config refuses these without a pretrained table"
             return _spec_from_old(from_old, old, table)
 
 

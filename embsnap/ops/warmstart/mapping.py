@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from embsnap.config.embedding import EmbeddingBagConfig, ReservedPolicy, ReservedRowsConfig
-from embsnap.errors import ErrorKind, IncompatibleError
+from embsnap.errors import ErrorKind, IncompatibleError, UsageError
 from embsnap.kernels.hashing import id_keys
 from embsnap.ops.vocabulary import align
 from embsnap.ops.warmstart.donors import donor_row, donor_rows, needs_occupied_rows
@@ -60,7 +60,10 @@ def map_table(
     def finished() -> TableMapping:
         if identical and old is not None and mapping.alignment is Alignment.VOCABULARY:
             _check_identical(table, old, mapping)
-        if table.reserved is None or mapping.alignment is Alignment.POSITION:
+        if table.reserved is None:
+            return mapping
+        if mapping.alignment is Alignment.POSITION:
+            _check_kept(table.reserved, table)
             return mapping
         return _reserve(table.reserved, mapping, table, old)
 
@@ -192,6 +195,18 @@ def _reserve(
     mapping.row_V[rows.start : rows.stop] = np.arange(rows.start, rows.stop)
     counts = replace(mapping.counts, reserved=len(rows), unoccupied=mapping.counts.unoccupied - len(rows))
     return replace(mapping, counts=counts)
+
+
+def _check_kept(reserved: ReservedRowsConfig, table: EmbeddingBagConfig) -> None:
+    if reserved.policy is not ReservedPolicy.CARRY:
+        raise UsageError(
+            ErrorKind.BAD_CONFIG,
+            "reserved rows of a table that is carried by position keep what they hold",
+            where=f"table {table.name}",
+            expected=f"reserved.policy {ReservedPolicy.CARRY.value}, or none",
+            found=reserved.policy.value,
+            hint="give both sides a vocabulary, or leave reserved out",
+        )
 
 
 def _check_reserved(rows: range, mapping: TableMapping, table: EmbeddingBagConfig) -> None:

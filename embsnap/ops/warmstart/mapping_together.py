@@ -25,7 +25,7 @@ from embsnap.config.embedding import EmbeddingBagConfig
 from embsnap.errors import IncompatibleError, NotFoundError
 from embsnap.formats.id_arrays import take_ids
 from embsnap.formats.vocabulary import VocabularyFiles
-from embsnap.kernels.hashing import id_keys
+from embsnap.kernels.hashing import add_sums, fingerprint_sums, id_keys
 from embsnap.kernels.join import duplicates_of, join
 from embsnap.kernels.rows import HeldRows
 from embsnap.model.findings import Finding, Severity
@@ -150,8 +150,11 @@ class _Joining:
             return None
         (at_N,) = np.nonzero(old_row_N < 0)
         columns: list[NDArray[Any]] = [id_keys(take_ids(part.ids, at_N), threads=self._threads)]
+        donor_sums = None
         if part.donors is not None and self._old is not None:
             columns.append(self._donors(home, take_ids(part.donors, at_N)))
+            sums = self._peers.agree(partial(fingerprint_sums, part.rows_N[at_N], columns[1]))
+            donor_sums = add_sums(sums)
         new_rows_M, *columns = self._sent(part.rows_N[at_N], *columns)
         order = np.argsort(new_rows_M)
         return replace(
@@ -161,6 +164,7 @@ class _Joining:
             new_keys_N=columns[0][order],
             donor_row_N=columns[1][order] if len(columns) > 1 else None,
             donor_row=donor,
+            donor_sums=donor_sums,
         )
 
     def _homed(self, part: Vocabulary) -> _Home:

@@ -22,6 +22,7 @@ from embsnap.formats.sidecar import Lineage, Parent, TableVocabulary
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite, write_snapshot
 from embsnap.kernels.join import Join, join
 from embsnap.kernels.loading import kernels_loading, load_warmstart
+from embsnap.model.findings import Finding, Severity
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.memory import Budget, available_memory
 from embsnap.ops.warmstart.paths import DEFAULT_PREFIX, check_prefix
@@ -29,9 +30,10 @@ from embsnap.ops.warmstart.peers import WHOLE, Peers, Share
 from embsnap.ops.warmstart.result import TableReport, WarmstartResult
 from embsnap.ops.warmstart.sources import Sources
 from embsnap.ops.warmstart.state import OptimizerStateForm
+from embsnap.ops.warmstart.state_rows import FoldedState
 from embsnap.ops.warmstart.table import PlannedTable, plan_table
 from embsnap.ops.warmstart.tap import Tap
-from embsnap.storage.uri import Uri, is_remote, open_store
+from embsnap.storage.uri import Uri, absolute_uri, is_remote, open_store
 
 __all__ = ["DEFAULT_OPTIONS", "WarmstartOptions", "WarmstartPlan", "plan_warmstart", "write_planned", "write_warmstart"]
 
@@ -103,6 +105,11 @@ class WarmstartPlan:
         return sum(table.num_map_bytes for table in self.tables) + max(planning, self.budget.row_bytes)
 
     @property
+    def num_model_bytes(self) -> int:
+        """Of the tables in memory, as a live model has them."""
+        return sum(_num_bytes(table.weight_to_write) for table in self.tables)
+
+    @property
     def is_mapped(self) -> bool:
         """Whether all old tables lie in storage that maps into memory."""
         return all(table.old is None or table.old.weight.is_mapped for table in self.tables)
@@ -127,7 +134,7 @@ class WarmstartPlan:
             {(t.old.snapshot.uri, t.old.snapshot.metadata_sha256) for t in self.tables if t.old is not None}
         )
         return Lineage(
-            parents=tuple(Parent(uri, digest) for uri, digest in parents),
+            parents=tuple(Parent(absolute_uri(uri), digest) for uri, digest in parents),
             command=self.options.command,
             plan_digest=self.digest,
             counts={table.name: asdict(table.counts) for table in self.tables},
@@ -136,10 +143,20 @@ class WarmstartPlan:
     def vocabularies(self) -> dict[str, TableVocabulary]:
         """The vocabulary of each new table, as the sidecar records it."""
         return {
-            table.name: TableVocabulary(table.vocabulary.uri, table.vocabulary.fingerprint)
+            table.name: TableVocabulary(absolute_uri(table.vocabulary.uri), table.vocabulary.fingerprint)
             for table in self.tables
             if table.vocabulary is not None
         }
+
+    def notes(self) -> tuple[Finding, ...]:
+        """What whoever reads the written optimizer state should know of it."""
+        states = [(table, array) for table in self.tables for array in table.state_to_write]
+        folded = [_folded_note(table, array) for table, array in states if isinstance(array.source, FoldedState)]
+        if not states or self.options.optimizer_state is not OptimizerStateForm.SHARDED:
+            return tuple(folded)
+        message = "optimizer state is written sharded, beside which torchsnapshot 0.1.0 restores nothing"
+        remedy = "read it with torchsnapshot's main branch or embsnap, or leave out --optimizer-state sharded"
+        return (Finding(Severity.NOTE, "sharded-state", "optimizer state", message, remedy), *folded)
 
     def result(self, *, applied: bool = False, seconds: float = 0.0) -> WarmstartResult:
         """What is reported: of the plan alone, or once its rows were read, which took `seconds`."""
@@ -250,7 +267,7 @@ def write_planned(
             before_commit=plan.check_unchanged,
         )
     result = plan.result(applied=True, seconds=monotonic() - began)
-    return replace(result, destination=written.uri, notes=written.notes)
+    return replace(result, destination=written.uri, notes=(*written.notes, *plan.notes()))
 
 
 def _check_row_maps(config: LargeEmbeddingsConfig, row_maps: Mapping[str, str]) -> None:
@@ -334,6 +351,11 @@ def _below(name: str, gate: float | None, values: Mapping[str, float | None]) ->
         if value < gate:
             below.append(f"{table} {name} {value:.4f} < {gate:g}")
     return below
+
+
+def _folded_note(table: PlannedTable, array: ArrayToWrite) -> Finding:
+    message = "each column shard had a value of its own for each row; they are folded into one by column_state"
+    return Finding(Severity.NOTE, "folded-state", f"table {table.name}, {array.path}", message)
 
 
 def _num_bytes(array: ArrayToWrite) -> int:

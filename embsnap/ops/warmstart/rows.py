@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.torchsnapshot.rows import ArrayReader
 from embsnap.formats.torchsnapshot.sweeping import Put
 from embsnap.kernels.hashing import row_keys
 from embsnap.kernels.threads import run
+from embsnap.ops.warmstart.casting import cast_rows
 from embsnap.ops.warmstart.fetching import Fetching
 from embsnap.ops.warmstart.initial_rows import InitialRows
 
@@ -53,7 +53,7 @@ class WarmRows:
         """Fill `out_ND` with the new rows `[start, end)`.
 
         Raises:
-            IncompatibleError: A carried value is finite in the snapshot and not in `dtype` (`cast-overflow`).
+            IncompatibleError: `cast-overflow`, `not-representable`: `dtype` does not hold a value, carried or drawn.
         """
         if self.old is None or self.row_V is None:
             self._fill(start, end, out_ND)
@@ -107,9 +107,7 @@ class WarmRows:
     def _put_cast(
         self, origin: int, put: Put, places_M: NDArray[np.int64], rows_Md: NDArray[Any], first_column: int
     ) -> None:
-        cast_Md = np.empty(rows_Md.shape, self.dtype)
-        self._cast(rows_Md, cast_Md, lambda row: origin + int(places_M[row]), first_column)
-        put(places_M, cast_Md, first_column)
+        put(places_M, self._cast(rows_Md, lambda row: origin + int(places_M[row]), first_column), first_column)
 
     def _put_drawn(self, origin: int, put: Put, start: int, end: int) -> None:
         assert self.row_V is not None
@@ -135,24 +133,15 @@ class WarmRows:
         else:
             old.gather(self.row_V[start:end], rows_ND)
         if not same:
-            self._cast(rows_ND, out_ND, lambda row: start + row, 0)
+            out_ND[...] = self._cast(rows_ND, lambda row: start + row, 0)
 
-    def _cast(
-        self, rows_ND: NDArray[Any], out_ND: NDArray[Any], place_of: Callable[[int], int], first_column: int
-    ) -> None:
-        with np.errstate(over="ignore"):
-            out_ND[...] = rows_ND.astype(self.dtype)
-        overflowed = ~np.isfinite(out_ND.astype(np.float32)) & np.isfinite(rows_ND.astype(np.float64))
-        if overflowed.any():
-            row, column = (int(index) for index in np.argwhere(overflowed)[0])
-            raise IncompatibleError(
-                ErrorKind.CAST_OVERFLOW,
-                f"{int(overflowed.sum())} finite values of one block do not fit {self.dtype.name}",
-                where=f"table {self.table}, new row {place_of(row)}, column {first_column + column}",
-                expected=f"values within ±{_largest(self.dtype):.6g}",
-                found=f"{float(rows_ND[row, column]):.6g}",
-                hint="use data_type bf16 or the snapshot's own dtype",
-            )
+    def _cast(self, rows_ND: NDArray[Any], new_row: Callable[[int], int], first_column: int) -> NDArray[Any]:
+        return cast_rows(
+            rows_ND,
+            self.dtype,
+            place_of=lambda row, column: f"table {self.table}, new row {new_row(row)}, column {first_column + column}",
+            hint="use data_type bf16 or the snapshot's own dtype",
+        )
 
     def _draw(self, start: int, positions_N: NDArray[np.intp], out_ND: NDArray[Any]) -> None:
         if not len(positions_N):
@@ -174,8 +163,4 @@ class WarmRows:
         found_N = donor_row_N >= 0
         rows_ND = np.empty((int(found_N.sum()), self.dim), old.dtype)
         old.gather(donor_row_N[found_N], rows_ND)
-        out_ND[positions_N[found_N]] = self.initial.clip(rows_ND).astype(self.dtype)
-
-
-def _largest(dtype: np.dtype[Any]) -> float:
-    return 65504.0 if dtype == np.float16 else float(np.finfo(np.float32).max)
+        out_ND[positions_N[found_N]] = self.initial.donate(rows_ND, self.dtype)

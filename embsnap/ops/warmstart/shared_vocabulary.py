@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from embsnap.formats.vocabulary import VocabularyFiles
-from embsnap.kernels.hashing import fingerprint_sums, fingerprint_text
+from embsnap.kernels.hashing import add_sums, fingerprint_sums, fingerprint_text
 from embsnap.kernels.rows import HeldRows, is_dense
 from embsnap.model.progress import Progress
 from embsnap.model.vocabulary import Vocabulary
@@ -85,6 +85,5 @@ def read_shared(
     held = union(peers, HeldRows.of(kept[0].rows_N, num_rows))
     if len(held) != num_entities:
         return None
-    high, low = (sum(one.sums[lane] for one in parts) % (1 << 64) for lane in range(2))
-    text = fingerprint_text(files.layout.id_type, num_entities, (high, low))
+    text = fingerprint_text(files.layout.id_type, num_entities, add_sums([one.sums for one in parts]))
     return SharedVocabulary(kept[0], held, VocabularyRef(files.uri, text), num_entities)

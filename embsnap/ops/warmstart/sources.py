@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embsnap.config.embedding import EmbeddingBagConfig, EmbeddingSnapshot, VocabColumns
-from embsnap.errors import ErrorKind, IncompatibleError, UsageError
+from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError, UsageError
 from embsnap.formats.remap import read_remap
 from embsnap.formats.sidecar import TableVocabulary
 from embsnap.formats.torchsnapshot.rows import ArrayReader
@@ -125,7 +125,13 @@ class Sources:
                 found="neither",
                 hint="set pretrained.vocab to the old vocabulary, or by_position: true there to keep rows in place",
             )
-        return self._open(uri, pretrained.vocab_columns, None)
+        try:
+            return self._open(uri, pretrained.vocab_columns, None)
+        except NotFoundError as error:
+            if pretrained.vocab is None:
+                error.where = f"{error.where}, which {old.snapshot.uri} records for table {old.table.name}"
+                error.hint = "set pretrained.vocab to where the old vocabulary lies now"
+            raise
 
     def old_vocabulary(self, table: EmbeddingBagConfig, old: OldTable) -> tuple[Vocabulary, VocabularyRef]:
         """The vocabulary that the old table was trained with: `pretrained.vocab`, else the one its sidecar records.

@@ -106,14 +106,21 @@ def plan_table(
     """Check one table's sources against its config and map its rows, together with others that have a share in it."""
     old, dtype = together(share.peers, lambda: _old_side(table, sources, optimizer_state))
     mapping = map_table(table, old, sources, identical=identical, threads=threads, row_map=row_map, share=share)
-    old_rows = None if old is None else OldRows(old.weight, mapping.old_rows_N, mapping.donor_row, share.peers)
-    initial = resolve_initializer(table, old_rows)
+    initial = resolve_initializer(table, _drawn_from(old, mapping, share))
 
     def planned() -> PlannedTable:
         state = plan_state(table, old, mapping, prefix, optimizer_state, is_whole=share.wanted is None)
         return _planned(table, old, dtype, mapping, initial, prefix, state, log_norm=log_norm)
 
     return together(share.peers, planned)
+
+
+def _drawn_from(old: OldTable | None, mapping: TableMapping, share: Share) -> OldRows | None:
+    """What new rows may be drawn from; a table that is carried by position has none."""
+    if old is None or mapping.alignment is Alignment.POSITION:
+        return None
+    where = f"{old.table.name} in {old.snapshot.uri}"
+    return OldRows(old.weight, where, mapping.old_rows_N, mapping.donor_row, share.peers)
 
 
 def _old_side(
@@ -154,7 +161,7 @@ def _planned(
         coverage=mapping.coverage,
         weighted_coverage=mapping.weighted_coverage,
         initializer=initial.description,
-        description=_describe(table, old, mapping, dtype.name, initial),
+        description=_describe(table, old, mapping, dtype.name),
         num_entities=mapping.num_entities,
         findings=mapping.findings,
         row_map=None if mapping.row_map is None else mapping.row_map[0],
@@ -187,7 +194,10 @@ def _warm_rows(
 
 
 def _describe(
-    table: EmbeddingBagConfig, old: OldTable | None, mapping: TableMapping, dtype: str, initial: InitialRows
+    table: EmbeddingBagConfig,
+    old: OldTable | None,
+    mapping: TableMapping,
+    dtype: str,
 ) -> dict[str, object]:
     old_ref, new_ref = mapping.vocabularies
     described = {} if mapping.row_map is None else {"row_map": mapping.row_map[1]}
@@ -200,7 +210,8 @@ def _describe(
         "alignment": mapping.alignment.value,
         "old_vocabulary": None if old_ref is None else old_ref.fingerprint,
         "new_vocabulary": None if new_ref is None else new_ref.fingerprint,
-        "initializer": initial.description,
+        "initializer": table.initializer_or_default.model_dump(mode="json"),
+        "donors": mapping.described_donors,
         "optimizer_state": table.optimizer_state.value,
         "column_state": table.column_state.value,
         "reserved": None if table.reserved is None else table.reserved.model_dump(mode="json"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from embsnap.kernels.hashing import fingerprint_sums
 from embsnap.model.findings import Finding
 from embsnap.ops.warmstart.result import Alignment, RowCounts
 from embsnap.ops.warmstart.sources import VocabularyRef
@@ -41,3 +42,12 @@ class TableMapping:
     """URI of the row map that was given, and a fingerprint of what it says."""
     num_mapped_rows: int | None = None
     """How many of `row_V` are filled in; None for all."""
+    donor_sums: tuple[int, int] | None = None
+    """`described_donors`, where several processes have added up theirs."""
+
+    @property
+    def described_donors(self) -> tuple[int, int] | None:
+        """What tells apart which new rows start from which old ones."""
+        if self.donor_row_N is None or self.new_rows_N is None or self.donor_sums is not None:
+            return self.donor_sums
+        return fingerprint_sums(self.new_rows_N, self.donor_row_N)

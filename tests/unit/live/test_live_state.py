@@ -140,6 +140,8 @@ def test_one_value_per_column_shard(tmp_path, rule: str, expected: list[int]) ->
     found = embeddings.fused_optimizer().states()[KEY]["sum"].numpy()[:, 0]
     old = (runs[0].astype(np.float64) * expected[0] + runs[1].astype(np.float64) * expected[1]) / sum(expected)
     np.testing.assert_array_equal(found, moved(old.astype(np.float32)))
+    written = write_warmstart(plan_warmstart(config), f"{tmp_path}/new")
+    assert [note.kind for note in written.notes] == ["folded-state"]
 
 
 def test_another_optimizer_is_refused_and_nothing_is_touched(tmp_path) -> None:

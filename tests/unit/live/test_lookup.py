@@ -108,3 +108,12 @@ def test_a_collection_that_was_moved() -> None:
     assert model.device.type == "meta"
     torch.nn.init.normal_(model.embedding_bags["user"].weight)
     assert [lookup.table for lookup in check_lookup(model, sources(model))] == ["user"]
+
+
+@pytest.mark.parametrize("pooling", [PoolingType.SUM, PoolingType.MEAN])
+def test_sums_may_leave_what_the_type_holds(pooling: PoolingType) -> None:
+    model = collection(table("user", 50, pooling=pooling, data_type=DataType.FP16))
+    weight = model.embedding_bags["user"].weight.detach()
+    weight[...] = torch.where(torch.arange(50)[:, None] % 2 == 0, 6e4, -6e4)
+    (found,) = check_lookup(model, sources(model))
+    assert found.num_ids == 64

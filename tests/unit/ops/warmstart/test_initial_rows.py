@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError
+from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError, UsageError
 
 
 def start(days, make_rows, initializer, *, num_new: int = 3000, dim: int = 4) -> np.ndarray:
@@ -133,3 +133,92 @@ def test_reserved_rows_that_the_old_table_does_not_have(days, make_rows) -> None
     with pytest.raises(IncompatibleError) as caught:
         days.run(5)
     assert caught.value.kind is ErrorKind.ROW_OUT_OF_RANGE
+
+
+@pytest.mark.parametrize(
+    ("initializer", "dtype", "kind"),
+    [
+        ({"constant": {"value": 1e6}}, np.float16, ErrorKind.CAST_OVERFLOW),
+        ({"constant": {"value": 1e39}}, np.float32, ErrorKind.CAST_OVERFLOW),
+        ({"normal": {"std": 1e5}}, np.float16, ErrorKind.CAST_OVERFLOW),
+        ({"constant": {"value": 300}}, np.int8, ErrorKind.NOT_REPRESENTABLE),
+        (None, np.int8, ErrorKind.NOT_REPRESENTABLE),
+    ],
+)
+def test_values_that_the_type_does_not_hold_are_refused(days, make_rows, initializer, dtype, kind) -> None:
+    days.old(make_rows(5, 4).astype(dtype), list(range(5)))
+    days.new([0, *range(100, 200)])
+    days.table = {"initializer": initializer}
+    with pytest.raises(IncompatibleError) as caught:
+        days.rows(101)
+    assert caught.value.kind is kind
+    assert "table user, new rows by" in str(caught.value)
+
+
+def test_large_values_that_fit_are_drawn(days, make_rows) -> None:
+    days.old(make_rows(5, 4).astype(np.float16), list(range(5)))
+    days.new([0, *range(100, 200)])
+    days.table = {"initializer": {"normal": {"std": 1e4}, "max_norm": 6e4}}
+    rows = days.rows(101)[1:]
+    assert np.isfinite(rows).all()
+    assert np.abs(rows.astype(np.float64)).max() > 1e4
+
+
+def test_a_donor_that_the_type_does_not_hold(days, make_rows) -> None:
+    old = make_rows(5, 4)
+    old[3] = 1e6
+    days.old(old, list(range(5)))
+    days.new([0, 100])
+    days.table = {"initializer": {"donor": {"id": 3}}, "data_type": "fp16"}
+    days.pretrained = {"cast": True}
+    with pytest.raises(IncompatibleError) as caught:
+        days.rows(2)
+    assert caught.value.kind is ErrorKind.CAST_OVERFLOW
+
+
+@pytest.mark.parametrize("initializer", ["mean", "mean_covariance", {"donor": {"id": 2}}])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nothing_is_drawn_from_rows_that_are_not_finite(days, make_rows, initializer, value) -> None:
+    old = make_rows(5, 4)
+    old[2, 1] = value
+    days.old(old, list(range(5)))
+    days.new([0, 100])
+    days.table = {"initializer": initializer}
+    with pytest.raises(IncompatibleError) as caught:
+        days.plan(2)
+    assert caught.value.kind is ErrorKind.NOT_FINITE
+    assert "row 2" in str(caught.value)
+
+
+@pytest.mark.parametrize("initializer", ["mean_covariance", {"donor": {"id": 2}}])
+def test_what_is_carried_by_position_asks_nothing_of_old_rows(days, make_rows, initializer) -> None:
+    old = make_rows(5, 4)
+    old[2, 1] = np.nan
+    days.old(old, list(range(5)))
+    days.new(list(range(5)))
+    days.table, days.pretrained = {"initializer": initializer}, {"by_position": True, "vocab": None}
+    np.testing.assert_array_equal(days.rows(5), old)
+
+
+@pytest.mark.parametrize("policy", ["zeros", "initialize"])
+def test_reserved_rows_keep_what_they_hold_by_position(days, make_rows, policy) -> None:
+    days.old(make_rows(5, 4), list(range(5)))
+    days.table = {"reserved": {"rows": "0:2", "policy": policy}, "vocab": None}
+    days.pretrained = {"by_position": True, "vocab": None}
+    with pytest.raises(UsageError) as caught:
+        days.plan(5)
+    assert caught.value.kind is ErrorKind.BAD_CONFIG
+
+
+def test_the_digest_tells_initializers_and_donors_apart(tmp_path, days, make_rows) -> None:
+    days.old(make_rows(5, 4), list(range(5)))
+    days.new([0, 100, 101])
+    digests = set()
+    for value in (0.12345671, 0.12345674):
+        days.table = {"initializer": {"constant": {"value": value}}}
+        digests.add(days.plan(3).plan_digest)
+    for donors in ([0, 1, 2], [0, 2, 1]):
+        pq.write_table(pa.table({"id": [0, 100, 101], "row": [0, 1, 2], "like": donors}), tmp_path / "new.parquet")
+        days.table = {"initializer": {"donor": {"column": "like"}}, "vocab": f"{tmp_path}/new.parquet"}
+        digests.add(days.plan(3).plan_digest)
+    assert len(digests) == 4

@@ -57,8 +57,10 @@ def test_state_is_renamed_with_its_table_and_prefix(days, make_rows) -> None:
 def test_sharded_for_readers_that_can(days, make_rows) -> None:
     days.old(make_rows(2, 3), [10, 11], **{f"{STATE}/user.momentum1": np.ones(2, np.float32)})
     days.new([10, 11])
-    _, snapshot = days.run(2, optimizer_state="sharded")
+    result, snapshot = days.run(2, optimizer_state="sharded")
     assert isinstance(snapshot.manifest.entries[f"0/{STATE}/user.momentum1"], ShardedTensorEntry)
+    assert [note.kind for note in result.notes] == ["sharded-state"]
+    assert days.run(2)[0].notes == ()
 
 
 @pytest.mark.parametrize(("table", "form"), [({"optimizer_state": "reset"}, "tensor"), ({}, "drop")])

@@ -206,9 +206,9 @@ class Stored:
 
 def test_moments_of_many_blocks(make_rows) -> None:
     old = make_rows(10 * 65_536 + 7, 2)
-    expected = OldRows(Stored(old), None, None).moments(covariance=True)
+    expected = OldRows(Stored(old), "old", None, None).moments(covariance=True)
     job, stored = Job(3), [Stored(old) for _ in range(3)]
-    old_rows = [OldRows(rows, None, None, Thread(rank, job)) for rank, rows in enumerate(stored)]
+    old_rows = [OldRows(rows, "old", None, None, Thread(rank, job)) for rank, rows in enumerate(stored)]
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(lambda rows: rows.moments(covariance=True), old_rows))
     for moments in found:
