@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchrec.distributed.embeddingbag import ShardedEmbeddingBagCollection
 from torchrec.modules import embedding_configs
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
+from torchrec.optim.keyed import CombinedOptimizer
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
 from embsnap.config.embedding import EmbeddingBagConfig, LargeEmbeddingsConfig, SmallEmbeddingsConfig
@@ -93,7 +94,10 @@ class LargeEmbeddings(nn.Module):
         Returns:
             Pooled values float32 `[B, sum of D]`, keyed by table in the order of the config.
         """
-        return self.surgery_cut_point(self.ebc(sparse_features))
+        if self.mode is Mode.TRAIN:
+            return self.surgery_cut_point(self.ebc(sparse_features))
+        with torch.no_grad():  # the kernels of a sharded collection train its rows wherever a gradient reaches them
+            return self.surgery_cut_point(self.ebc(sparse_features))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Refuse to move tables whose optimizers are fused: torch forgets their hooks, so that nothing trains them."""
@@ -130,7 +134,8 @@ class LargeEmbeddings(nn.Module):
         configs = {_key(table.name): self.config.optimizer_of(table.name) for table in self.config.tables}
         schedules = {key: config for key, config in configs.items() if config is not None}
         if isinstance(self.ebc, ShardedEmbeddingBagCollection):
-            return ShardedFusedOptimizer(self.ebc.fused_optimizer, "ebc", schedules)
+            kernels = self.ebc.fused_optimizer if self.mode is Mode.TRAIN else CombinedOptimizer([])
+            return ShardedFusedOptimizer(kernels, "ebc", schedules)
         return FusedOptimizer(self, schedules)
 
     def _fuse_optimizers(self) -> None:

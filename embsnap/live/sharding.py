@@ -18,7 +18,7 @@ from embsnap.errors import ErrorKind, UsageError
 from embsnap.live.modules import LargeEmbeddings
 from embsnap.live.optimizers import has_fused_kernel
 
-__all__ = ["shard_embeddings"]
+__all__ = ["divide_over_ranks", "shard_embeddings"]
 
 _DIM_MULTIPLE = 4
 """FBGEMM's kernels have rows of whole multiples of it."""
@@ -31,8 +31,9 @@ def shard_embeddings(
 
     Every rank calls this, with torch.distributed initialised; a job may be of one rank. Rows are uninitialised memory,
     for `warm_start` or `restore` to fill. Optimizers that the tables have become part of FBGEMM's kernels. Adam on a
-    CPU and SGD with momentum have no such kernel: their tables are for an optimizer of the job's own. So are tables
-    of fewer rows than ranks beside one that is pooled by its mean.
+    CPU and SGD with momentum have no such kernel: their tables get an ordinary gradient, as those without an optimizer
+    do, for an optimizer of the job's own. So do tables of fewer rows than ranks beside one that is pooled by its mean.
+    Tables that were built for `evaluate` or `inference` get none, and no optimizer.
 
     Args:
         embeddings: Built with `device="meta"`.
@@ -43,11 +44,18 @@ def shard_embeddings(
         The module, wrapped.
 
     Raises:
-        UsageError: `bad-option`: another GPU than the rank's; `uvm_caching` without a GPU, or for a table whose
-            optimizer has no fused kernel; what FBGEMM has no kernel for: an `embedding_dim` that is no multiple of 4,
-            or bf16 on a GPU.
+        UsageError: `bad-option`: another GPU than the rank's; `uvm_caching` without a GPU, or to train a table whose
+            optimizer has no fused kernel or that has none; what FBGEMM has no kernel for: an `embedding_dim` that is
+            no multiple of 4, or bf16 on a GPU.
     """
-    device = torch.device(device)
+    is_trained = embeddings.mode is Mode.TRAIN
+    return divide_over_ranks(embeddings, torch.device(device), placement, with_gradients=is_trained)
+
+
+def divide_over_ranks(
+    embeddings: LargeEmbeddings, device: torch.device, placement: Placement, *, with_gradients: bool
+) -> DistributedModelParallel:
+    """What `shard_embeddings` does; without gradients where nothing is trained, so that no table needs to have one."""
     world_size = dist.get_world_size()
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size)))
     _check_device(device, dist.get_rank() % local_size)
@@ -55,14 +63,16 @@ def shard_embeddings(
     tables = embeddings.config.tables
     with_mean = any(table.pooling is Pooling.MEAN for table in tables)
     generators = {
-        table.name: _sharding(table, index, _kernel(embeddings, table, device, placement), with_mean=with_mean)
+        table.name: _sharding(
+            table, index, _kernel(embeddings, table, device, placement, with_gradients), with_mean=with_mean
+        )
         for index, table in enumerate(tables)
     }
     _check_tables(embeddings, device)
     plan = sharding_plan.construct_module_sharding_plan(
         embeddings.ebc, generators, sharder, local_size, world_size, device.type
     )
-    return DistributedModelParallel(
+    model = DistributedModelParallel(
         embeddings,
         env=ShardingEnv.from_process_group(dist.group.WORLD),
         device=device,
@@ -71,6 +81,9 @@ def shard_embeddings(
         init_data_parallel=False,
         init_parameters=False,
     )
+    if embeddings.mode is not Mode.TRAIN:
+        model.eval()  # gradients are kept away by its forward: torchrec's parameters cannot say that they take none
+    return model
 
 
 def _check_device(device: torch.device, local_rank: int) -> None:
@@ -127,19 +140,29 @@ def _sharding(
 
 
 def _kernel(
-    embeddings: LargeEmbeddings, table: EmbeddingBagConfig, device: torch.device, placement: Placement
+    embeddings: LargeEmbeddings,
+    table: EmbeddingBagConfig,
+    device: torch.device,
+    placement: Placement,
+    with_gradients: bool,
 ) -> EmbeddingComputeKernel:
+    """A fused kernel, but for a table whose gradient something else is to have.
+
+    FBGEMM's fused kernels without an optimizer are plain SGD: of a table without one that is trained, and of no other,
+    they would change the rows.
+    """
     optimizer = embeddings.config.optimizer_of(table.name) if embeddings.mode is Mode.TRAIN else None
-    is_fused = optimizer is None or has_fused_kernel(optimizer, device)
+    is_fused = not with_gradients if optimizer is None else has_fused_kernel(optimizer, device)
     if placement is Placement.DEVICE:
         return EmbeddingComputeKernel.FUSED if is_fused else EmbeddingComputeKernel.DENSE
     if device.type != "cuda" or not is_fused:
+        kept = "a table without an optimizer" if optimizer is None else "SGD with momentum"
         raise UsageError(
             ErrorKind.BAD_OPTION,
             "rows can be cached on a GPU only, and by a fused kernel only",
             where=f"table {table.name}, placement {placement}",
-            expected="a CUDA device, and no SGD with momentum",
-            found=device if device.type != "cuda" else "SGD with momentum",
-            hint="use the placement device",
+            expected="a CUDA device, and for training an optimizer that is no SGD with momentum",
+            found=device if device.type != "cuda" else kept,
+            hint="use the placement device, or give the table such an optimizer",
         )
     return EmbeddingComputeKernel.FUSED_UVM_CACHING

@@ -20,7 +20,7 @@ from embsnap.live.arrays import TensorRows
 from embsnap.live.device import choose_device
 from embsnap.live.lookup import check_lookup
 from embsnap.live.modules import LargeEmbeddings
-from embsnap.live.sharding import shard_embeddings
+from embsnap.live.sharding import divide_over_ranks
 from embsnap.live.tables import find_tables
 from embsnap.live.targets import Filled, Target, fill_targets, find_targets
 from embsnap.live.warm_start import table_dtypes
@@ -101,7 +101,7 @@ class SharedModel:
         """
         self._plan, self.device = plan, device_of_rank(live.device)
         embeddings = LargeEmbeddings(config, device="meta", mode=live.mode, dtypes=table_dtypes(plan))
-        model = shard_embeddings(embeddings, device=self.device, placement=live.placement)
+        model = divide_over_ranks(embeddings, torch.device(self.device), live.placement, with_gradients=False)
         self._targets: list[Target] = find_targets(find_tables(model, plan.shapes), plan, None)
         self._collection = embeddings.ebc
 

@@ -82,6 +82,53 @@ def test_shard_embeddings_is_filled_by_restore(tmp_path) -> None:
     assert [key.split(".")[2] for key in model.fused_optimizer.state_dict()["state"]] == ["user"]
 
 
+def trained_rows(embeddings: LargeEmbeddings) -> tuple[torch.nn.Module, torch.Tensor]:
+    """Shard a table `user`, fill it with ones, and train what is behind it; the rows afterwards."""
+    model = embsnap.shard_embeddings(embeddings, device="cpu")
+    rows = model.state_dict()[KEY].local_shards()[0].tensor.detach().fill_(1.0)
+    tower = torch.nn.Linear(4, 1)
+    features = KeyedJaggedTensor(keys=["user"], values=torch.tensor([3]), lengths=torch.tensor([1]))
+    tower(model(features)["user"]).sum().backward()
+    assert tower.weight.grad is not None
+    return model, rows
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("mode", [Mode.EVALUATE, Mode.INFERENCE])
+@pytest.mark.parametrize("more", [{}, {"optimizer": {"sgd": {"lr": 1.0}}}], ids=["without", "with-optimizer"])
+def test_outside_of_training_rows_stay(mode: Mode, more: dict[str, object]) -> None:
+    table = {"name": "user", "num_embeddings": 8, "embedding_dim": 4} | more
+    embeddings = LargeEmbeddings(LargeEmbeddingsConfig.model_validate({"tables": [table]}), device="meta", mode=mode)
+    model, rows = trained_rows(embeddings)
+    assert torch.equal(rows, torch.ones(8, 4))
+    assert not model.training
+    assert [parameter.grad for parameter in model.parameters()] == [None]
+    assert embeddings.fused_optimizer().learning_rates() == {}
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.filterwarnings("ignore:fbgemm.*an autograd kernel was not registered:UserWarning")
+@pytest.mark.parametrize("data_type", ["fp32", "fp16"])
+def test_a_table_without_an_optimizer_has_an_ordinary_gradient(data_type: str) -> None:
+    table = {"name": "user", "num_embeddings": 8, "embedding_dim": 4, "data_type": data_type}
+    embeddings = LargeEmbeddings(LargeEmbeddingsConfig.model_validate({"tables": [table]}), device="meta")
+    model, rows = trained_rows(embeddings)
+    assert torch.equal(rows.float(), torch.ones(8, 4))
+    (parameter,) = model.parameters()
+    assert parameter.grad.any(1).tolist() == [row == 3 for row in range(8)]
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("one_process")
+def test_rows_that_are_cached_are_trained_by_a_fused_optimizer_or_not_at_all() -> None:
+    table = {"name": "user", "num_embeddings": 8, "embedding_dim": 4}
+    config = LargeEmbeddingsConfig.model_validate({"tables": [table]})
+    caching = {"device": "cuda:0", "placement": embsnap.Placement.UVM_CACHING}
+    with pytest.raises(UsageError, match="a table without an optimizer"):
+        embsnap.shard_embeddings(LargeEmbeddings(config, device="meta"), **caching)
+    embsnap.shard_embeddings(LargeEmbeddings(config, device="meta", mode=Mode.EVALUATE), **caching)
+
+
 @pytest.mark.usefixtures("one_process")
 def test_a_cpu_caches_no_rows_of_its_own_memory() -> None:
     config = LargeEmbeddingsConfig.model_validate(
