@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torchrec.distributed.embeddingbag import ShardedEmbeddingBagCollection
 from torchrec.distributed.types import ShardedTensor
-from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper
+from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper, OptimizerWrapper
 
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.live.parts import is_sharded, local_parts
@@ -156,9 +156,12 @@ def _fused(table: LiveTable) -> Iterator[tuple[Mapping[str, Any], float]]:
 
 
 def _keyed(optimizer: torch.optim.Optimizer | None) -> Iterator[KeyedOptimizer]:
+    """Those that keep the state: within what combines them, and what warms them up or clips their gradients."""
     if isinstance(optimizer, CombinedOptimizer):
         for _, part in optimizer.optimizers:
             yield from _keyed(part)
+    elif isinstance(optimizer, OptimizerWrapper):
+        yield from _keyed(optimizer._optimizer)
     elif isinstance(optimizer, KeyedOptimizer):
         yield optimizer
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from torchrec import EmbeddingBagCollection, EmbeddingBagConfig
-from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizerWrapper
+from torchrec.optim.clipping import GradientClipping, GradientClippingOptimizer
+from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
+from torchrec.optim.warmup import WarmupOptimizer, WarmupPolicy, WarmupStage
 
 from embsnap.config.embedding import LargeEmbeddingsConfig
 from embsnap.config.policies import Mode
@@ -86,6 +90,43 @@ def test_fused_adam_goes_on_as_a_dense_one(tmp_path, second: str) -> None:
     np.testing.assert_array_equal(state["exp_avg"].numpy(), moved(first_VD))
     np.testing.assert_array_equal(state["exp_avg_sq"].numpy(), moved(second_VD))
     assert float(state["step"]) == 900
+    assert result.notes == ()
+
+
+def warmed_up(optimizer: KeyedOptimizer) -> WarmupOptimizer:
+    return WarmupOptimizer(optimizer, [WarmupStage(WarmupPolicy.LINEAR, max_iters=10, value=0.1)], lr=0.5)
+
+
+def clipped(optimizer: KeyedOptimizer) -> GradientClippingOptimizer:
+    return GradientClippingOptimizer(optimizer, GradientClipping.NORM, max_gradient=1.0)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        warmed_up,
+        clipped,
+        lambda optimizer: warmed_up(clipped(optimizer)),
+        lambda optimizer: CombinedOptimizer([("dense_opt", warmed_up(optimizer))]),
+        lambda optimizer: warmed_up(CombinedOptimizer([("dense_opt", optimizer)])),
+    ],
+    ids=["warmup", "clipping", "both", "within", "around"],
+)
+def test_wrappers_of_torchrec_before_their_first_step(
+    tmp_path, wrap: Callable[[KeyedOptimizer], KeyedOptimizer]
+) -> None:
+    state = {name: values(OLD, DIM) for name in ("exp_avg", "exp_avg_sq")}
+    config = parse(tmp_path, {f"{DENSE}{name}": array for name, array in state.items()})
+    tower = model()
+    inner = adam(tower)
+    optimizer = wrap(inner)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    result = warm_start(tower, config, optimizer=optimizer, optimizer_step=900)
+    found = inner.state[inner.params[KEY]]
+    for name, array in state.items():
+        np.testing.assert_array_equal(found[name].numpy(), moved(array))
+    assert float(found["step"]) == 900
+    assert [group["lr"] for group in optimizer.param_groups] == rates
     assert result.notes == ()
 
 
