@@ -146,7 +146,7 @@ class PendingSave:
         else:
             self._future.set_result(written)
         finally:
-            with contextlib.suppress(RuntimeError):  # a rank that died has taken the group with it
+            with contextlib.suppress(RuntimeError, ValueError):  # a rank that died, or the job, has ended the group
                 saving.ranks.leave()
 
 

@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchrec")
 
+import torch.distributed as dist  # noqa: E402
 from torch import nn  # noqa: E402
 from torchrec import EmbeddingBagCollection, EmbeddingBagConfig  # noqa: E402
 from torchrec.modules.embedding_configs import DataType  # noqa: E402
@@ -134,6 +135,19 @@ def test_an_async_save_is_of_its_moment(tmp_path: Path, monkeypatch: pytest.Monk
     restored = Model(2)
     Snapshot(str(tmp_path / "s")).restore({"model": restored})
     assert_same(kept, restored)
+
+
+def test_a_job_may_leave_its_group_before_it_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an error in the thread that writes, which pytest would report."""
+    gate = threading.Event()
+    write = saving.write_objects
+    monkeypatch.setattr(saving, "write_objects", lambda *a, **options: gate.wait(60) and write(*a, **options))
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    pending = embsnap.async_save(Model(1), str(tmp_path / "s"))
+    dist.destroy_process_group()
+    gate.set()
+    assert pending.wait(60).uri == str(tmp_path / "s")
+    pending._thread.join()
 
 
 @pytest.mark.parametrize("save", [embsnap.save, lambda *a: embsnap.async_save(*a).wait(60)])
