@@ -19,7 +19,7 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 from embsnap.config.embedding import EmbeddingBagConfig, LargeEmbeddingsConfig, SmallEmbeddingsConfig
 from embsnap.config.policies import Mode, Pooling
 from embsnap.errors import ErrorKind, UsageError
-from embsnap.live.optimizers import FusedOptimizer, ShardedFusedOptimizer, fuse_optimizer
+from embsnap.live.optimizers import FusedOptimizer, ShardedFusedOptimizer, fuse_optimizer, is_fused
 from embsnap.model.dtypes import DTYPES, DType
 
 __all__ = ["LargeEmbeddings", "SmallEmbeddings"]
@@ -80,7 +80,7 @@ class LargeEmbeddings(nn.Module):
         self.ebc = _build_collection(config.tables, torch.device(device), dtypes or {}, is_weighted)
         self.surgery_cut_point = nn.Identity()
         if mode is Mode.TRAIN:
-            self._fuse_optimizers()
+            self._fuse_optimizers(table.name for table in config.tables)
         else:
             self.eval().requires_grad_(False)
 
@@ -100,20 +100,18 @@ class LargeEmbeddings(nn.Module):
             return self.surgery_cut_point(self.ebc(sparse_features))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Refuse to move tables whose optimizers are fused: torch forgets their hooks, so that nothing trains them."""
-        for parameter in () if isinstance(self.ebc, ShardedEmbeddingBagCollection) else self.parameters():
-            if hasattr(parameter, "_in_backward_optimizers") and not parameter.is_meta:
-                like = torch.empty(0, dtype=parameter.dtype, device=parameter.device)
-                moved = fn(like)
-                if (moved.device, moved.dtype) != (like.device, like.dtype):
-                    raise UsageError(
-                        ErrorKind.BAD_OPTION,
-                        "tables cannot be moved or cast once optimizers are fused into their backward pass",
-                        where="LargeEmbeddings",
-                        expected=f"{like.dtype} on {like.device}, as it was built",
-                        found=f"{moved.dtype} on {moved.device}",
-                        hint='build it where it is to be: LargeEmbeddings(config, device="cuda"), with data_type',
-                    )
+        """Fuse the optimizers again where a table gets its memory: torch forgets the hooks of what it replaces."""
+        if not isinstance(self.ebc, EmbeddingBagCollection):  # sharded, or quantised
+            return self._applied(fn, recurse)
+        fused = [table.name for table in self.config.tables if is_fused(self.weight(table.name))]
+        for table in fused:
+            _check_stays(self.weight(table), fn)
+        applied = self._applied(fn, recurse)
+        self.ebc._device = next(self.parameters()).device  # which torch leaves as it was
+        self._fuse_optimizers(table for table in fused if not is_fused(self.weight(table)))
+        return applied
+
+    def _applied(self, fn: Callable[[Tensor], Tensor], recurse: bool) -> Self:
         applied: Self = super()._apply(fn, recurse)
         return applied
 
@@ -138,11 +136,26 @@ class LargeEmbeddings(nn.Module):
             return ShardedFusedOptimizer(kernels, "ebc", schedules)
         return FusedOptimizer(self, schedules)
 
-    def _fuse_optimizers(self) -> None:
-        for table in self.config.tables:
-            optimizer = self.config.optimizer_of(table.name)
+    def _fuse_optimizers(self, tables: Iterable[str]) -> None:
+        for table in tables:
+            optimizer = self.config.optimizer_of(table)
             if optimizer is not None:
-                fuse_optimizer(self.weight(table.name), optimizer)
+                fuse_optimizer(self.weight(table), optimizer)
+
+
+def _check_stays(weight: nn.Parameter, fn: Callable[[Tensor], Tensor]) -> None:
+    """Refuse to move or cast a table whose optimizer has state already."""
+    like = torch.empty(0, dtype=weight.dtype, device=weight.device)
+    moved = like if weight.is_meta else fn(like)
+    if (moved.device, moved.dtype) != (like.device, like.dtype):
+        raise UsageError(
+            ErrorKind.BAD_OPTION,
+            "tables cannot be moved or cast once optimizers are fused into their backward pass",
+            where="LargeEmbeddings",
+            expected=f"{like.dtype} on {like.device}, as it was built",
+            found=f"{moved.dtype} on {moved.device}",
+            hint='build it where it is to be: LargeEmbeddings(config, device="cuda"), with data_type',
+        )
 
 
 def _key(table: str) -> str:

@@ -27,7 +27,7 @@ from embsnap.config.optimizer import (
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.live.schedules import learning_rate_at
 
-__all__ = ["FusedOptimizer", "ShardedFusedOptimizer", "fuse_optimizer", "has_fused_kernel"]
+__all__ = ["FusedOptimizer", "ShardedFusedOptimizer", "fuse_optimizer", "has_fused_kernel", "is_fused"]
 
 
 def fuse_optimizer(parameter: nn.Parameter, config: OptimizerConfig) -> None:
@@ -55,6 +55,11 @@ def _rename_betas(parameter: Any, arguments: dict[str, Any]) -> None:
     others = {name: value for name, value in arguments.items() if name != "betas"}
     beta1, beta2 = arguments["betas"]
     parameter._optimizer_kwargs = [others | {"beta1": beta1, "beta2": beta2}]
+
+
+def is_fused(parameter: nn.Parameter) -> bool:
+    """Whether the backward pass updates it."""
+    return hasattr(parameter, "_in_backward_optimizers")
 
 
 def has_fused_kernel(config: OptimizerConfig, device: torch.device) -> bool:
@@ -119,7 +124,7 @@ class FusedOptimizer(KeyedOptimizer):
             schedules: Parameter key → its config, where `set_step` is to follow `learning_rate`.
         """
         named = dict(module.named_parameters())
-        parameters = {key: value for key, value in named.items() if hasattr(value, "_in_backward_optimizers")}
+        parameters = {key: value for key, value in named.items() if is_fused(value)}
         self._optimizers = {key: _optimizer_of(parameter) for key, parameter in parameters.items()}
         self._schedules = schedules
         state = {parameters[key]: optimizer.state[parameters[key]] for key, optimizer in self._optimizers.items()}

@@ -209,5 +209,5 @@ def check_dtype(table: LiveTable, dtype: np.dtype[Any]) -> None:
                 where=f"table {table.name}",
                 expected=dtype.name,
                 found="a meta tensor" if part.tensor.is_meta else numpy_dtype_of(part.tensor).name,
-                hint="materialise the model, set the table's data_type to the model's, and pretrained.cast: true",
+                hint="materialise the model (to_empty), set data_type to its tables' dtype, and pretrained.cast: true",
             )

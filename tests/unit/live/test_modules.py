@@ -172,3 +172,22 @@ def test_tables_with_fused_optimizers_stay_where_they_are(move: Callable[[torch.
     assert torch.equal(embeddings.weight("user").detach(), before)
     embeddings.float().to("cpu")
     move(LargeEmbeddings(embeddings.config, mode=Mode.EVALUATE))
+
+
+@pytest.mark.parametrize("algorithm", ["sgd", "adagrad", "rowwise_adagrad", "adam"])
+def test_tables_of_the_meta_device_are_trained_once_they_have_memory(algorithm: str) -> None:
+    config = config_of({"name": "user", "optimizer": {algorithm: {"lr": 1.0}}}, {"name": "post"})
+    models = [
+        torch.nn.Sequential(LargeEmbeddings(config, device="meta")).to_empty(device="cpu")[0],
+        LargeEmbeddings(config),
+    ]
+    for embeddings in models:
+        filled(embeddings)(features_of(user=[[1]], post=[[2]])).values().sum().backward()
+    materialised, built = models
+    assert torch.equal(materialised.weight("user"), built.weight("user"))
+    assert materialised.weight("user").grad is None
+    assert materialised.weight("post").grad is not None
+    assert materialised.ebc.device == torch.device("cpu")
+    for state, expected in zip(*(list(model.fused_optimizer().states().values()) for model in models), strict=True):
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(state[name], expected[name]) for name in state)
