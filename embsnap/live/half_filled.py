@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -14,27 +14,37 @@ from embsnap.live.tables import LiveTable
 
 __all__ = ["check_filled", "mark_filled", "mark_half_filled"]
 
-_marked: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
-"""Names of such tables, by collection."""
-_hooks: WeakKeyDictionary[nn.Module, RemovableHandle] = WeakKeyDictionary()
+_MARK = "_embsnap_half_filled"
+"""The attribute of a collection: copies of the model have it too."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Mark:
+    """That a collection has such tables."""
+
+    tables: set[str]
+    hook: RemovableHandle
+    """Of what refuses its lookups."""
 
 
 def mark_half_filled(tables: Iterable[LiveTable]) -> None:
     """From now on every lookup in their collections is refused."""
     for table in tables:
         collection = table.collection
-        _marked.setdefault(collection, set()).add(table.name)
-        if collection not in _hooks:
-            _hooks[collection] = collection.register_forward_pre_hook(_refuse)
+        if not hasattr(collection, _MARK):
+            setattr(collection, _MARK, _Mark(set(), collection.register_forward_pre_hook(_refuse)))
+        getattr(collection, _MARK).tables.add(table.name)
 
 
 def mark_filled(tables: Iterable[LiveTable]) -> None:
     """What stopped a lookup in them is over."""
     for table in tables:
-        names = _marked.get(table.collection, set())
-        names.discard(table.name)
-        if not names and table.collection in _hooks:
-            _hooks.pop(table.collection).remove()
+        mark = getattr(table.collection, _MARK, None)
+        if mark is not None:
+            mark.tables.discard(table.name)
+            if not mark.tables:
+                mark.hook.remove()
+                delattr(table.collection, _MARK)
 
 
 def check_filled(model: nn.Module) -> None:
@@ -44,11 +54,11 @@ def check_filled(model: nn.Module) -> None:
         RefusedError: `half-filled`.
     """
     for module in model.modules():
-        if names := _marked.get(module):
+        if mark := getattr(module, _MARK, None):
             raise RefusedError(
                 ErrorKind.HALF_FILLED,
                 "a warm start or restore that failed has filled only a part of the rows",
-                where=f"table {', '.join(sorted(names))}",
+                where=f"table {', '.join(sorted(mark.tables))}",
                 expected="filled tables",
                 found="old rows and new ones",
                 hint="fill the model again, or build it anew",

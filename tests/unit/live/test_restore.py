@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -169,14 +171,19 @@ def test_half_filled_tables_are_neither_looked_up_nor_saved(tmp_path: Path) -> N
     with pytest.raises(EmbsnapError) as caught:
         embsnap.restore(model, f"{tmp_path}/bad", cast=True)
     assert caught.value.kind is ErrorKind.CAST_OVERFLOW
-    for step in (lambda: model(features), lambda: embsnap.save(torch.nn.Sequential(model), f"{tmp_path}/saved")):
-        with pytest.raises(RefusedError, match="table item, user") as refused:
-            step()
-        assert refused.value.kind is ErrorKind.HALF_FILLED
+    copied, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    assert copied.state_dict().keys() == collection(user=(40, 4), item=(40, 4)).state_dict().keys()
+    for half in (model, copied, pickled):
+        with pytest.raises(RefusedError, match="table item, user") as looked_up:
+            half(features)
+        with pytest.raises(RefusedError, match="table item, user") as saved:
+            embsnap.save(torch.nn.Sequential(half), f"{tmp_path}/saved")
+        assert {looked_up.value.kind, saved.value.kind} == {ErrorKind.HALF_FILLED}
     embsnap.restore(model, f"{tmp_path}/good", tables=["user"], cast=True)
     with pytest.raises(RefusedError, match="table item:"):
         model(features)
-    embsnap.restore(model, f"{tmp_path}/good", cast=True)
-    assert model(features).values().tolist() == [[1.0] * 8]
-    assert not model._forward_pre_hooks
+    for half in (model, copied, pickled):
+        embsnap.restore(half, f"{tmp_path}/good", cast=True)
+        assert half(features).values().tolist() == [[1.0] * 8]
+        assert not half._forward_pre_hooks
     embsnap.save(model, f"{tmp_path}/saved")
