@@ -63,6 +63,8 @@ def warm_start(
     what fails on one rank is raised on all of them. A pooled lookup through each EmbeddingBagCollection that is not
     sharded is compared with the source rows at the end.
 
+    A table without `pretrained` has all its rows drawn by its initializer; so may all tables, for a first training.
+
     Optimizer state follows the rows by the same row map, into the optimizers that are fused into the backward pass and
     into `optimizer`; other rows get the initial state.
 
@@ -110,7 +112,14 @@ def fill_model(
     try:
         config, tables = together(ranks, lambda: _read_and_find(model, read_config))
         wanted = {table.name: table.rows for table in tables}
-        plan = plan_warmstart(config, options, share=Share(ranks, wanted), progress=progress, join=_join_for(tables))
+        plan = plan_warmstart(
+            config,
+            options,
+            share=Share(ranks, wanted),
+            progress=progress,
+            join=_join_for(tables),
+            may_be_cold=True,
+        )
         targets = together(ranks, lambda: find_targets(tables, plan, trained_by))
         block_bytes = min(ranks.gather(plan.budget.fill_block_bytes))
         began = monotonic()

@@ -181,6 +181,7 @@ def plan_warmstart(
     share: Share = WHOLE,
     progress: Progress = SILENT,
     join: Join = join,
+    may_be_cold: bool = False,
 ) -> WarmstartPlan:
     """Find and check everything that `config` names, and map the rows of every table.
 
@@ -191,9 +192,10 @@ def plan_warmstart(
             The plan is the one that a single process makes, but knows only those rows.
         progress: Is told of what is read.
         join: What joins the ids, where one process plans alone.
+        may_be_cold: Whether all rows of all tables may be drawn, as for a first training.
 
     Raises:
-        UsageError: No table has `pretrained`, or an option makes no sense.
+        UsageError: No table has `pretrained` and they may not be cold, or an option makes no sense.
         NotFoundError: A snapshot, table or vocabulary does not exist.
         SnapshotError: A snapshot is torn or corrupt.
         IncompatibleError: Shapes, dtypes or vocabularies do not fit.
@@ -202,7 +204,7 @@ def plan_warmstart(
     """
     began = monotonic()
     check_prefix(options.prefix)
-    if not any(table.pretrained is not None for table in config.tables):
+    if not may_be_cold and not any(table.pretrained is not None for table in config.tables):
         raise UsageError(
             ErrorKind.NOTHING_TO_DO,
             "no table has `pretrained`, so there is nothing to start from",

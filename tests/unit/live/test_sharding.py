@@ -130,6 +130,18 @@ def test_rows_that_are_cached_are_trained_by_a_fused_optimizer_or_not_at_all() -
 
 
 @pytest.mark.usefixtures("one_process")
+def test_a_first_training_starts_from_the_rows_of_a_plain_model() -> None:
+    config = LargeEmbeddingsConfig.model_validate(
+        {"tables": [{"name": "user", "num_embeddings": 8, "embedding_dim": 4, "optimizer": {"adagrad": {"lr": 1.0}}}]}
+    )
+    model = embsnap.shard_embeddings(LargeEmbeddings(config, device="meta"), device="cpu")
+    plain = LargeEmbeddings(config)
+    for started in (model, plain):
+        embsnap.warm_start(started, config)
+    assert torch.equal(model.state_dict()[KEY].local_shards()[0].tensor, plain.weight("user"))
+
+
+@pytest.mark.usefixtures("one_process")
 def test_a_cpu_caches_no_rows_of_its_own_memory() -> None:
     config = LargeEmbeddingsConfig.model_validate(
         {"tables": [{"name": "user", "num_embeddings": 8, "embedding_dim": 4}]}

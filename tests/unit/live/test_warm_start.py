@@ -103,6 +103,21 @@ def test_a_config_by_uri(tmp_path, config, rows) -> None:
     np.testing.assert_array_equal(as_array(model.embedding_bags["user"].weight), rows)
 
 
+def test_a_first_training_draws_all_rows(tmp_path, config) -> None:
+    """As a table without `pretrained` does beside another one; the plan of a snapshot stays refused."""
+    fields = config.tables[1].model_dump(exclude_none=True)
+    cold = LargeEmbeddingsConfig.model_validate({"tables": [fields, fields | {"name": "tag", "num_embeddings": 9}]})
+    model = collection(("post", 7, 4), ("tag", 9, 4))
+    result = warm_start(model, cold)
+    assert [(table.name, table.alignment) for table in result.tables] == [("post", "cold"), ("tag", "cold")]
+    beside = Tower()
+    warm_start(beside, config)
+    assert torch.equal(model.embedding_bags["post"].weight, beside.right.embedding_bags["post"].weight)
+    with pytest.raises(EmbsnapError) as caught:
+        plan_warmstart(cold)
+    assert caught.value.kind is ErrorKind.NOTHING_TO_DO
+
+
 @pytest.mark.parametrize("mode", list(Mode))
 def test_with_and_without_a_model_the_snapshots_are_equal(tmp_path, config, mode) -> None:
     plan = plan_warmstart(config, WarmstartOptions())
