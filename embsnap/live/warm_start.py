@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import Any
@@ -24,9 +24,10 @@ from embsnap.live.live_state import LiveOptimizer
 from embsnap.live.modules import LargeEmbeddings
 from embsnap.live.rank_reports import merged_result
 from embsnap.live.ranks import Ranks
-from embsnap.live.tables import LiveTable, find_tables, is_shared
+from embsnap.live.tables import LiveTable, all_tables, find_tables, is_shared
 from embsnap.live.targets import Filled, fill_targets, find_targets
 from embsnap.model.dtypes import DType
+from embsnap.model.findings import Finding, Severity
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.config import read_large_embeddings
 from embsnap.ops.memory import available_memory
@@ -79,7 +80,8 @@ def warm_start(
         progress: Is told how far this rank is.
 
     Returns:
-        What was carried, drawn and dropped, table by table, over all ranks.
+        What was carried, drawn and dropped, table by table, over all ranks; and as notes, which tables of the model
+        the config does not name.
 
     Raises:
         NotFoundError: The model has no such table, or several; or a snapshot, table or vocabulary does not exist.
@@ -97,7 +99,14 @@ def warm_start(
             os.fspath(config), at=at, environ=config_environ(), options=options.storage_options
         )
 
-    return fill_model(model, read_config, LiveOptimizer(optimizer, optimizer_step), options, progress)
+    result = fill_model(model, read_config, LiveOptimizer(optimizer, optimizer_step), options, progress)
+    return replace(result, notes=(*result.notes, *_not_filled(model, {table.name for table in result.tables})))
+
+
+def _not_filled(model: nn.Module, filled: set[str]) -> Iterator[Finding]:
+    for name in sorted(all_tables(model).keys() - filled):
+        message = "the model has it and keeps its rows, since the config does not name it"
+        yield Finding(Severity.NOTE, "not-filled", f"table {name}", message)
 
 
 def fill_model(

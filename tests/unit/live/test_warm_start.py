@@ -81,6 +81,7 @@ def test_a_jobs_own_module_is_filled_in_place(config, rows) -> None:
     assert weight is model.left.embedding_bags["user"].weight
     np.testing.assert_array_equal(as_array(weight)[:21], rows[30:9:-1])
     assert torch.equal(model.left.embedding_bags["other"].weight, other)
+    assert [note.place for note in result.notes if note.kind == "not-filled"] == ["table other"]
     assert result.applied
     assert {lookup.table for lookup in result.lookups} == {"user", "post"}
     norms = {report.name: report.mean_norm for report in result.tables}
