@@ -10,6 +10,7 @@ Shape suffixes: N rows in hand, V rows of a table.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from torch import nn
 
 from embsnap.errors import ErrorKind, NotFoundError, UsageError
 from embsnap.formats.scalar_events import ScalarWriter
+from embsnap.live.arguments import check_argument
 from embsnap.live.parts import local_parts
 from embsnap.live.ranks import Ranks
 from embsnap.live.row_norms import Figures, figures_of, norms_by_rank, summed_norms
+from embsnap.storage.uri import Uri
 
 __all__ = ["EmbeddingLogger"]
 
@@ -65,7 +68,7 @@ class EmbeddingLogger:
         tables_to_log: Iterable[str] | None,
         *,
         every: int = 100,
-        log: Log | str,
+        log: Log | Uri,
     ) -> None:
         """Find the tables.
 
@@ -73,7 +76,7 @@ class EmbeddingLogger:
             model: Contains them, sharded or not.
             tables_to_log: Names of tables, or their state keys, exactly; None for all tables.
             every: Steps from one logging to the next.
-            log: Called on rank 0 with the step and the figures; or a directory for TensorBoard.
+            log: Called on rank 0 with the step and the figures; or a directory for TensorBoard, as str or path.
 
         Raises:
             NotFoundError: `no-such-table` or `ambiguous-table`.
@@ -81,11 +84,26 @@ class EmbeddingLogger:
         """
         if every < 1:
             raise UsageError(ErrorKind.BAD_OPTION, "must be at least 1", where="every", found=every)
+        check_argument(
+            isinstance(log, str | os.PathLike) or callable(log),
+            "log",
+            log,
+            expected="a directory, or what is called with the step and the figures",
+            hint='log="logs/run7"',
+        )
+        check_argument(
+            not isinstance(tables_to_log, str),
+            "tables_to_log",
+            tables_to_log,
+            expected="a list of names",
+            hint='["user"] names one table',
+        )
         self._ranks, self._model, self._every = Ranks(), model, every
         keys = _find(model, tables_to_log)
         self._tables = [self._look(name, key) for name, key in keys.items()]
-        self._writer = ScalarWriter(log) if isinstance(log, str) and self._ranks.rank == 0 else None
-        self._log: Log | None = log if not isinstance(log, str) else self._writer.write if self._writer else None
+        directory = os.fspath(log) if isinstance(log, str | os.PathLike) else None
+        self._writer = ScalarWriter(directory) if directory is not None and self._ranks.rank == 0 else None
+        self._log: Log | None = log if callable(log) else self._writer.write if self._writer else None
 
     def step(self, step: int) -> Mapping[str, float] | None:
         """Log, if `step` is a multiple of `every`.

@@ -13,6 +13,7 @@ from embsnap.config.embedding import EmbeddingBagConfig, EmbeddingSnapshot, Larg
 from embsnap.config.policies import DataType, OptimizerStatePolicy
 from embsnap.errors import ErrorKind, NotFoundError
 from embsnap.formats.torchsnapshot.snapshot import Snapshot, open_snapshot
+from embsnap.live.arguments import check_argument
 from embsnap.live.live_state import LiveOptimizer
 from embsnap.live.tables import LiveTable, all_tables, only_tables
 from embsnap.live.warm_start import fill_model
@@ -36,7 +37,7 @@ def restore(
     cast: bool = False,
     optimizer: torch.optim.Optimizer | None = None,
     optimizer_step: int | None = None,
-    optimizer_state: OptimizerStatePolicy = OptimizerStatePolicy.CARRY,
+    optimizer_state: OptimizerStatePolicy | str = OptimizerStatePolicy.CARRY,
     options: WarmstartOptions = DEFAULT_OPTIONS,
     progress: Progress = SILENT,
 ) -> WarmstartResult:
@@ -58,7 +59,8 @@ def restore(
         cast: Convert rows to the dtype of the model's table; otherwise another dtype is refused.
         optimizer: As for `warm_start`.
         optimizer_step: As for `warm_start`.
-        optimizer_state: Whether optimizer state is carried, starts anew, or must follow exactly.
+        optimizer_state: Whether optimizer state is carried (`carry`), starts anew (`reset`), or must follow exactly
+            (`refuse`).
         options: Threads, memory budget and storage options.
         progress: Is told how far this rank is.
 
@@ -70,7 +72,9 @@ def restore(
         IncompatibleError: Shapes, dtypes or optimizers differ, or a lookup gives something else.
         SnapshotError, StorageError, UsageError: As `warm_start`.
     """
-    asked = _Asked(os.fspath(uri), None if tables is None else tuple(tables), partial, cast, optimizer_state, options)
+    _check_arguments(uri, tables, optimizer_state)
+    policy = OptimizerStatePolicy(optimizer_state)
+    asked = _Asked(os.fspath(uri), None if tables is None else tuple(tables), partial, cast, policy, options)
     notes: list[Finding] = []
 
     def read_config() -> LargeEmbeddingsConfig:
@@ -81,6 +85,26 @@ def restore(
     trained_by = LiveOptimizer(optimizer, optimizer_step)
     result = fill_model(model, read_config, trained_by, replace(options, command="restore"), progress)
     return replace(result, notes=(*result.notes, *notes))
+
+
+def _check_arguments(uri: Uri, tables: Iterable[str] | None, optimizer_state: OptimizerStatePolicy | str) -> None:
+    check_argument(
+        isinstance(uri, str | os.PathLike), "uri", uri, expected="a URI or a path", hint="restore(model, uri)"
+    )
+    check_argument(
+        isinstance(tables, Iterable | None) and not isinstance(tables, str),
+        "tables",
+        tables,
+        expected="a list of names",
+        hint='tables=["user"] names one table',
+    )
+    check_argument(
+        optimizer_state in list(OptimizerStatePolicy),
+        "optimizer_state",
+        optimizer_state,
+        expected=", ".join(OptimizerStatePolicy),
+        hint="it says what becomes of the state; an optimizer is given as `optimizer`",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from embsnap.formats.torchsnapshot.destination import check_destination, claim_r
 from embsnap.formats.torchsnapshot.encoding import encode_metadata
 from embsnap.formats.torchsnapshot.object_writer import write_objects
 from embsnap.formats.torchsnapshot.writer import WrittenSnapshot
+from embsnap.live.arguments import check_argument
 from embsnap.live.half_filled import check_filled
 from embsnap.live.ranks import Ranks
 from embsnap.live.save_entries import Contribution, RankManifest, StateForm, contribution
@@ -87,7 +88,7 @@ def save(
         RefusedError: `destination-taken`, or `half-filled`: a fill of the model failed.
         StorageError: The storage failed on a rank; nothing reads as a snapshot at `uri`.
     """
-    saving = _Saving(_app_state(model), uri, options, progress)
+    saving = _Saving(_app_state(model, uri, options), uri, options, progress)
     try:
         saving.prepare()
         return saving.write()
@@ -107,7 +108,7 @@ def async_save(
         UsageError, IncompatibleError, RefusedError, StorageError: As `save`; `bad-option` also where the host has no
             memory for the copy.
     """
-    saving = _Saving(_app_state(model), uri, options, progress)
+    saving = _Saving(_app_state(model, uri, options), uri, options, progress)
     try:
         saving.prepare(copy=True)
     except BaseException:
@@ -150,7 +151,22 @@ class PendingSave:
                 saving.ranks.leave()
 
 
-def _app_state(model: nn.Module | Mapping[str, Any]) -> Mapping[str, Any]:
+def _app_state(model: nn.Module | Mapping[str, Any], uri: Uri, options: SaveOptions) -> Mapping[str, Any]:
+    check_argument(isinstance(uri, str | os.PathLike), "uri", uri, expected="a URI or a path", hint="save(model, uri)")
+    check_argument(
+        isinstance(model, nn.Module | Mapping),
+        "model",
+        model,
+        expected="a torch.nn.Module, or a dict of modules, optimizers and plain values",
+        hint='save({"model": model, "optimizer": optimizer}, uri)',
+    )
+    check_argument(
+        isinstance(options.config, LargeEmbeddingsConfig | None),
+        "options.config",
+        options.config,
+        expected="a LargeEmbeddingsConfig",
+        hint="LargeEmbeddingsConfig.model_validate makes one of plain data",
+    )
     return {"model": model} if isinstance(model, nn.Module) else model
 
 

@@ -16,6 +16,7 @@ from embsnap.config.environ import config_environ
 from embsnap.config.load import check_large_embeddings
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.kernels.join import Join, join
+from embsnap.live.arguments import check_argument
 from embsnap.live.arrays import TensorRows
 from embsnap.live.device import choose_device
 from embsnap.live.device_join import DeviceJoin
@@ -86,9 +87,16 @@ def warm_start(
     Raises:
         NotFoundError: The model has no such table, or several; or a snapshot, table or vocabulary does not exist.
         IncompatibleError: Shapes, dtypes, vocabularies or optimizers do not fit, or a lookup gives something else.
-        UsageError: The config is wrong, or two optimizers have state of one table.
+        UsageError: The config or another argument is wrong, or two optimizers have state of one table.
         SnapshotError, StorageError, GateError: As `plan_warmstart`; `rank-lost` if another rank is gone.
     """
+    check_argument(
+        isinstance(config, LargeEmbeddingsConfig | Mapping | str | os.PathLike),
+        "config",
+        config,
+        expected="a LargeEmbeddingsConfig, a dict, or the URI or path of a YAML file",
+        hint="warm_start(model, config)",
+    )
 
     def read_config() -> LargeEmbeddingsConfig:
         if isinstance(config, LargeEmbeddingsConfig):
@@ -117,6 +125,20 @@ def fill_model(
     progress: Progress,
 ) -> WarmstartResult:
     """Fill a model on all ranks that it lies over: read the config, check everything, and write (see `warm_start`)."""
+    check_argument(
+        isinstance(model, nn.Module),
+        "model",
+        model,
+        expected="a torch.nn.Module",
+        hint="to fill several modules at once, give a torch.nn.ModuleList of them",
+    )
+    check_argument(
+        isinstance(trained_by.optimizer, torch.optim.Optimizer | None),
+        "optimizer",
+        trained_by.optimizer,
+        expected="a torch.optim.Optimizer",
+        hint="several are one as a torchrec CombinedOptimizer",
+    )
     ranks = Ranks(alone=not is_shared(model))
     try:
         config, tables = together(ranks, lambda: _read_and_find(model, read_config))

@@ -103,10 +103,11 @@ def test_columns_that_lie_apart_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_tensorboard_shows_the_scalars(tmp_path: Path) -> None:
+@pytest.mark.parametrize("as_given", [str, Path])
+def test_tensorboard_shows_the_scalars(tmp_path: Path, as_given: type[str] | type[Path]) -> None:
     accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     model = Model()
-    logger = embsnap.EmbeddingLogger(model, ["item"], every=2, log=str(tmp_path))
+    logger = embsnap.EmbeddingLogger(model, ["item"], every=2, log=as_given(tmp_path))
     for step in range(4):
         logger.step(step)
     logger.close()
