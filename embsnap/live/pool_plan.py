@@ -112,6 +112,8 @@ def plan_pool(source: str, examples: str, out: str | None, options: PoolOptions)
         if not names:
             raise _nothing_to_pool(source, files[0].names)
         tables = find_tables(source, names, options.model)
+    if out is not None:
+        _check_written(options.kept, names)
     columns = ExampleColumns(
         features={name: options.features.get(name, name) for name in names},
         weights={name: column for name, column in options.weights.items() if name in names},
@@ -161,6 +163,20 @@ def _check_strata(strata: tuple[StratifierConfig, ...]) -> None:
             expected="a name for each",
             found=", ".join(f"{part.index}:{part.value}" for part in strata if part.name == doubled[0]),
             hint="--stratum NAME=INDEX:VALUE, with another NAME",
+        )
+
+
+def _check_written(kept: tuple[str, ...], names: list[str]) -> None:
+    columns = [*kept, *names]
+    doubled = [column for column in dict.fromkeys(columns) if columns.count(column) > 1]
+    if doubled:
+        raise UsageError(
+            ErrorKind.BAD_OPTION,
+            "several columns of one name would be written",
+            where=f"--keep {doubled[0]}",
+            expected="columns of different names",
+            found=f"the vectors of table {doubled[0]}" if doubled[0] in names else "the same --keep twice",
+            hint="keep each column once; one that is named like a pooled table, rename in the examples first",
         )
 
 

@@ -265,6 +265,16 @@ def test_a_dry_run_writes_nothing(embsnap: Any, place: Path, tmp_path: Path) -> 
         (["--vocab", "user={}/user.parquet", "--stratum", "x=0:1", "--discrete-column", "key"], 5, "lists of integers"),
         (["--vocab", "user={}/user.parquet", "--out", "{}/user.parquet"], 7, "holds something already"),
         (["--vocab", "user={}/user.parquet", "--device", "tpu"], 2, "tpu"),
+        (
+            ["--vocab", "user={}/user.parquet", "--keep", "user", "--out", "{}/new.pq"],
+            2,
+            "found the vectors of table user",
+        ),
+        (
+            ["--vocab", "user={}/user.parquet", *(2 * ["--keep", "key"]), "--out", "{}/new.pq"],
+            2,
+            "the same --keep twice",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(
