@@ -13,6 +13,7 @@ from embsnap.live.pool_model import ModelOptions, PoolTables, find_tables
 from embsnap.model.pooling import PoolReport
 from embsnap.ops.pool.examples import ExampleColumns, Examples, check_examples, open_examples
 from embsnap.ops.pool.rows import Unknown
+from embsnap.ops.table_names import check_table_names
 
 __all__ = ["PoolOptions", "PoolPlan", "plan_pool", "row_bytes"]
 
@@ -112,11 +113,13 @@ def plan_pool(source: str, examples: str, out: str | None, options: PoolOptions)
         if not names:
             raise _nothing_to_pool(source, files[0].names)
         tables = find_tables(source, names, options.model)
+    check_table_names(options.features, names, "--feature")
+    check_table_names(options.weights, names, "--weights")
     if out is not None:
         _check_written(options.kept, names)
     columns = ExampleColumns(
         features={name: options.features.get(name, name) for name in names},
-        weights={name: column for name, column in options.weights.items() if name in names},
+        weights=options.weights,
         kept=options.kept,
         discrete=options.discrete_column if options.strata else None,
     )
