@@ -39,6 +39,8 @@ class ModelOptions:
     """Where the configuration stands in a config file."""
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     """URI by table, in place of what the config or the sidecar names."""
+    vocabulary_option: str = "--vocab"
+    """What gives them, for hints."""
     pooling: Pooling = Pooling.SUM
     """Of a snapshot's tables, of which nothing else says how they are pooled."""
     threads: int = 2
@@ -124,7 +126,7 @@ def find_tables(uri: str, wanted: Sequence[str] | None, options: ModelOptions) -
                 ErrorKind.NO_VOCABULARY,
                 "nothing says which entity has which row",
                 where=f"table {name} of {uri}",
-                hint=f"--vocab {name}=URI",
+                hint=f"{options.vocabulary_option} {name}=URI",
             )
     kept = tuple(_to_fill(named[name]) for name in chosen)
     dtypes = {table.name: _dtype(table, options) for table in kept}

@@ -132,8 +132,10 @@ def plan_pool(source: str, examples: str, out: str | None, options: PoolOptions)
 
 def _compared(options: PoolOptions, names: list[str], tables: PoolTables) -> PoolTables:
     assert options.compare is not None
-    vocabularies = options.compared_vocabularies
-    compared = find_tables(options.compare, names, replace(options.model, at=None, vocabularies=vocabularies))
+    model = replace(
+        options.model, at=None, vocabularies=options.compared_vocabularies, vocabulary_option="--compare-vocab"
+    )
+    compared = find_tables(options.compare, names, model)
     for a, b in zip(tables.config.tables, compared.config.tables, strict=True):
         if a.embedding_dim != b.embedding_dim:
             raise IncompatibleError(

@@ -256,6 +256,7 @@ def test_a_dry_run_writes_nothing(embsnap: Any, place: Path, tmp_path: Path) -> 
         (["--table", "none"], 3, "one of user, item"),
         (["--table", "item"], 5, "--vocab item=URI"),
         ([], 5, "--vocab user=URI"),
+        (["--vocab", "user={}/user.parquet", "--compare", "{}/b"], 5, "--compare-vocab user=URI"),
         (["--vocab", "user={}/user.parquet", "--pooling", "mean", "--weights", "user=w"], 2, "mean"),
         (["--vocab", "user={}/user.parquet", "--weights", "user=discrete_features"], 5, "one weight for each id"),
         (["--vocab", "user={}/user.parquet", "--weights", "usr=w"], 3, "--weights usr=…"),
