@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from embsnap.cli.options import (
+    NumberRange,
     at_option,
     check_option,
     dry_run_option,
@@ -31,7 +32,7 @@ __all__ = ["command"]
 @click.option("--out", metavar="URI", help="The new snapshot. It must not exist yet.")
 @click.option("--resume", is_flag=True, help="Take over what an earlier run of the same plan has finished at --out.")
 @click.option("--table", "tables", multiple=True, metavar="NAME", help="Migrate only this table; may be repeated.")
-@click.option("--max-error", type=click.FloatRange(0), help="Largest change of a value by a cast that names no bound.")
+@click.option("--max-error", type=NumberRange(0), help="Largest change of a value by a cast that names no bound.")
 @click.option("--vocab-out", metavar="URI", help="Where vocabularies that steps make are written. [default: URI-vocab]")
 @click.option("--replay", metavar="URI", help="Print the plan that made the snapshot at URI.")
 @click.option("--reverse", metavar="URI", help="Print the plan that takes the making of the snapshot at URI back.")

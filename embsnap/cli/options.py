@@ -7,6 +7,7 @@ row_maps: dict[str, str] (URI by table)
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ import click
 from embsnap.cli.sizes import parse_size
 
 __all__ = [
+    "NumberRange",
     "as_dict",
     "at_option",
     "by_table_option",
@@ -43,6 +45,17 @@ class _Size(click.ParamType[int]):
             return value if isinstance(value, int) else parse_size(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class NumberRange(click.FloatRange):
+    """A range of numbers. click takes nan for one within any range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; fails if it is none, or outside of the range."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
 
 
 class _KeyValue(click.ParamType[tuple[str, str]]):
@@ -121,7 +134,7 @@ _storage_option = click.option(
 _timeout_option = click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True, max=86_400),
+    type=NumberRange(min=0, min_open=True, max=86_400),
     is_eager=True,
     expose_value=False,
     callback=_note_timeout,

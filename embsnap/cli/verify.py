@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from embsnap.cli.options import (
+    NumberRange,
     by_table_option,
     dry_run_option,
     json_option,
@@ -31,7 +32,7 @@ __all__ = ["command"]
 @by_table_option("--vocab", "vocabularies", "Vocabulary of a table, checked against it")
 @click.option(
     "--sample",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=NumberRange(0, 1, min_open=True),
     default=1.0,
     show_default=True,
     metavar="SHARE",

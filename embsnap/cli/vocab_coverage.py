@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from embsnap.cli.options import (
+    NumberRange,
     json_option,
     memory_budget_option,
     quiet_option,
@@ -48,7 +49,7 @@ class _Stratum(click.ParamType[tuple[str, int, int]]):
 @click.option(
     "--discrete-column", default="discrete_features", show_default=True, help="Lists of integers, for --stratum."
 )
-@click.option("--min-coverage", type=click.FloatRange(0, 1), help="Least share of events with a known id.")
+@click.option("--min-coverage", type=NumberRange(0, 1), help="Least share of events with a known id.")
 @click.option("--show", type=click.IntRange(min=0), default=10, show_default=True, help="Missing ids to list.")
 @vocab_column_option
 @memory_budget_option

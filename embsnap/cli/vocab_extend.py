@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from embsnap.cli.options import (
+    NumberRange,
     dry_run_option,
     json_option,
     memory_budget_option,
@@ -35,7 +36,7 @@ __all__ = ["command"]
 @click.option("--max-size", type=click.IntRange(min=1), help="At most so many entities.")
 @click.option("--evict", type=click.Choice([how.value for how in Evict]), help="Who leaves first; by count by default.")
 @click.option("--keep-missing/--drop-missing", default=True, help="Whether entities stay that NEW lacks (they do).")
-@click.option("--decay", type=click.FloatRange(0, 1), help="New count = floor(old * decay) + new; 0 by default.")
+@click.option("--decay", type=NumberRange(0, 1), help="New count = floor(old * decay) + new; 0 by default.")
 @click.option("--aliases", metavar="URI", help="Parquet of old_id, new_id and perhaps weight: ids that change.")
 @click.option("--left", "left_uri", metavar="URI", help="Write who left, and why, as parquet.")
 @click.option(

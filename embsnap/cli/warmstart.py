@@ -13,6 +13,7 @@ import click
 
 from embsnap.cli.noise import hush_torch
 from embsnap.cli.options import (
+    NumberRange,
     at_option,
     check_option,
     dry_run_option,
@@ -206,8 +207,8 @@ def _rank() -> int:
 
 @click.command("warmstart")
 @run_options
-@click.option("--min-coverage", type=click.FloatRange(0, 1), help="Least share of known entities, in each table.")
-@click.option("--min-weighted-coverage", type=click.FloatRange(0, 1), help="The same, weighted by their counts.")
+@click.option("--min-coverage", type=NumberRange(0, 1), help="Least share of known entities, in each table.")
+@click.option("--min-weighted-coverage", type=NumberRange(0, 1), help="The same, weighted by their counts.")
 @remap_option
 def command(
     min_coverage: float | None, min_weighted_coverage: float | None, row_maps: Mapping[str, str], **typed: Any

@@ -123,6 +123,7 @@ def test_a_timeout_is_a_setting_of_the_storage(arguments, expected):
     [
         (("--timeout", "0"), "0<x<=86400"),
         (("--timeout", "soon"), "not a valid float"),
+        (("--timeout", "nan"), "'nan' is not a number"),
         (("--timeout", "1", "--storage-option", "timeout=2"), "given twice: timeout"),
     ],
 )

@@ -131,6 +131,8 @@ def test_usage(embsnap, config, tmp_path) -> None:
     ("change", "exit_code", "says"),
     [
         (("--min-coverage", "0.8"), 1, "user coverage 0.7500 < 0.8"),
+        (("--min-coverage", "nan"), 2, "'nan' is not a number"),
+        (("--min-weighted-coverage", "nan"), 2, "'nan' is not a number"),
         (("--prefix", "nowhere"), 2, "model/ebc"),
         (("--at", "model.embedings"), 3, "embeddings"),
     ],

@@ -64,6 +64,21 @@ class WarmstartOptions:
     row_maps: Mapping[str, str] = field(default_factory=dict)
     """By table the URI of a row map, used instead of joining its two vocabularies."""
 
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UsageError: `bad-option`: one is out of range.
+        """
+        if self.threads < 1:
+            raise _out_of_range("threads", "1 or more", self.threads)
+        for name, gate in (
+            ("min_coverage", self.min_coverage),
+            ("min_weighted_coverage", self.min_weighted_coverage),
+        ):
+            if gate is not None and not 0 <= gate <= 1:
+                raise _out_of_range(name, "a number in [0, 1]", gate)
+
 
 DEFAULT_OPTIONS = WarmstartOptions()
 
@@ -350,7 +365,7 @@ def _below(name: str, gate: float | None, values: Mapping[str, float | None]) ->
                 found="none",
                 hint="leave the gate out, or name the count column in vocab_columns.count",
             )
-        if value < gate:
+        if not value >= gate:
             below.append(f"{table} {name} {value:.4f} < {gate:g}")
     return below
 
@@ -358,6 +373,10 @@ def _below(name: str, gate: float | None, values: Mapping[str, float | None]) ->
 def _folded_note(table: PlannedTable, array: ArrayToWrite) -> Finding:
     message = "each column shard had a value of its own for each row; they are folded into one by column_state"
     return Finding(Severity.NOTE, "folded-state", f"table {table.name}, {array.path}", message)
+
+
+def _out_of_range(option: str, expected: str, found: object) -> UsageError:
+    return UsageError(ErrorKind.BAD_OPTION, "is out of range", where=option, expected=expected, found=found)
 
 
 def _num_bytes(array: ArrayToWrite) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -146,6 +148,18 @@ def test_a_weighted_gate_without_counts(days, make_rows) -> None:
     days.old(make_rows(2, 4), [1, 2])
     days.new([1, 2])
     assert refused(days, 2, min_weighted_coverage=0.5).kind is ErrorKind.BAD_OPTION
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("min_coverage", math.nan), ("min_coverage", 1.5), ("min_weighted_coverage", math.nan), ("threads", 0)],
+)
+def test_options_out_of_range(days, make_rows, option, value) -> None:
+    days.old(make_rows(2, 4), [1, 2])
+    days.new([1, 7], counts=[2, 1])
+    error = refused(days, 2, **{option: value})
+    assert isinstance(error, UsageError)
+    assert (error.kind, error.where, error.found) == (ErrorKind.BAD_OPTION, option, str(value))
 
 
 def test_a_destination_that_exists(days, make_rows) -> None:
