@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 import click
 
+from embsnap.cli.job import Job, job_of_environ
 from embsnap.cli.noise import hush_torch
 from embsnap.cli.options import (
     NumberRange,
@@ -128,17 +128,18 @@ class Run:
             storage_options=self.storage_options,
             **further,
         )
-        with progress_on_stderr(quiet=self.quiet or _rank() > 0) as progress:
-            result = self._result(options, progress)
-        if _rank() == 0:
+        job = job_of_environ()
+        with progress_on_stderr(quiet=self.quiet or job.rank > 0) as progress:
+            result = self._result(options, job, progress)
+        if job.rank == 0:
             emit(result, as_json=self.as_json)
 
-    def _result(self, options: WarmstartOptions, progress: Progress) -> WarmstartResult:
+    def _result(self, options: WarmstartOptions, job: Job, progress: Progress) -> WarmstartResult:
         require_out(self.out, dry_run=self.dry_run)
         check_free(self.out, self.storage_options)
         if self.dry_run or self.out is None:
             return self._planned(self._plan(options, progress)[1])
-        if _num_ranks() > 1 or (self.placement is not Placement.DEVICE and not self.no_model):
+        if job.num_ranks > 1 or (self.placement is not Placement.DEVICE and not self.no_model):
             return self._write_together(self.out, options, progress)
         if self.no_model:
             return write_warmstart(self._plan(options, progress)[1], self.out, progress=progress)
@@ -193,16 +194,6 @@ def _live_packages() -> Iterator[None]:
             found=error,
             hint="use --no-model, which writes the same snapshot; `embsnap doctor` tells what to install",
         ) from error
-
-
-def _num_ranks() -> int:
-    """Processes of the job that torchrun has started this one for; 1 outside of one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _rank() -> int:
-    """Of this process in its job."""
-    return int(os.environ.get("RANK", "0")) if _num_ranks() > 1 else 0
 
 
 @click.command("warmstart")

@@ -79,7 +79,7 @@ def _join(live: LiveOptions | None) -> None:
     if device != "cpu":
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"
-    if "WORLD_SIZE" in os.environ:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         dist.init_process_group(backend)
     else:
         store = dist.HashStore()  # type: ignore[attr-defined] # not listed among what it exports

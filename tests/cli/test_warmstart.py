@@ -146,6 +146,28 @@ def test_exit_codes_of_options(embsnap, config, tmp_path, change, exit_code, say
 
 
 @pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"WORLD_SIZE": "abc"}, "WORLD_SIZE: an environment variable is no number of a job"),
+        ({"WORLD_SIZE": "0"}, "found '0'"),
+        ({"WORLD_SIZE": "2"}, "found no RANK, MASTER_ADDR, MASTER_PORT"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}, "found no MASTER_PORT"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"},
+            "expected 0 to 1, found '2'",
+        ),
+    ],
+)
+def test_half_a_job_in_the_environment(embsnap, config, tmp_path, monkeypatch, variables, says) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    run = embsnap("warmstart", config, "--out", tmp_path / "out", "--no-model")
+    assert run.exit_code == 2, run.stderr
+    assert says in run.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("old", "new", "exit_code"),
     [
         ("embedding_dim: 3", "embedding_dims: 3", 2),
