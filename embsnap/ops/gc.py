@@ -13,7 +13,8 @@ from functools import partial
 
 from embsnap.errors import ErrorKind, NotFoundError, SnapshotError, StorageError, UsageError
 from embsnap.formats.torchsnapshot.metadata import METADATA_LOCATION
-from embsnap.formats.torchsnapshot.run import resolve, steps
+from embsnap.formats.torchsnapshot.run import steps
+from embsnap.formats.torchsnapshot.step_uri import resolve
 from embsnap.kernels.threads import run
 from embsnap.model.collection import GcResult, Leftover, LeftoverKind
 from embsnap.model.findings import Finding, Severity

@@ -17,7 +17,7 @@ from embsnap.formats.torchsnapshot.metadata import MAX_METADATA_BYTES, METADATA_
 from embsnap.formats.torchsnapshot.metadata_findings import metadata_findings
 from embsnap.formats.torchsnapshot.not_a_snapshot import what_it_is_instead
 from embsnap.formats.torchsnapshot.primitives import Primitive, parse_primitive
-from embsnap.formats.torchsnapshot.run import resolve
+from embsnap.formats.torchsnapshot.step_uri import resolve
 from embsnap.formats.torchsnapshot.tables import TableIndex
 from embsnap.model.findings import Finding, Severity
 from embsnap.model.manifest import ChunkedTensorEntry, Manifest, PrimitiveEntry, TensorEntry

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from embsnap.errors import ErrorKind, NotFoundError
-from embsnap.formats.torchsnapshot.run import resolve, steps
+from embsnap.formats.torchsnapshot.run import steps
 from embsnap.formats.torchsnapshot.snapshot import open_snapshot
+from embsnap.formats.torchsnapshot.step_uri import resolve
 from embsnap.testing.snapshots import SnapshotBuilder
 
 
@@ -26,7 +27,9 @@ def test_steps(run):
     assert steps(str(run / "events")) == ()
 
 
-@pytest.mark.parametrize(("suffix", "step"), [("@latest", 10), ("@9", 9), ("@10", 10), ("@0009", 9)])
+@pytest.mark.parametrize(
+    ("suffix", "step"), [("@latest", 10), ("@9", 9), ("@10", 10), ("@0009", 9), ("@latest/", 10), ("@9/", 9)]
+)
 def test_a_step_is_named(run, suffix, step):
     assert open_snapshot(f"{run}{suffix}").value("extra_state/step") == step
     assert resolve(f"{run}{suffix}") == str(run / str(step))
@@ -41,8 +44,30 @@ def test_a_step_that_is_not_there(run, suffix, message):
 
 
 def test_a_run_without_a_committed_step(tmp_path):
-    with pytest.raises(NotFoundError, match="a run with a committed step"):
+    (tmp_path / "11" / "batched").mkdir(parents=True)
+    with pytest.raises(NotFoundError, match="expected a run with a committed step, found 1 steps, 0 of them committed"):
         open_snapshot(f"{tmp_path}@latest")
+
+
+@pytest.mark.parametrize("suffix", ["@latest", "@5"])
+@pytest.mark.parametrize(
+    ("place", "kind", "found", "tried"),
+    [
+        ("rum", ErrorKind.NO_SUCH_OBJECT, None, "did you mean {}/run"),
+        ("vocab", ErrorKind.NO_SUCH_STEP, "a directory of parquet files", "a vocabulary goes into the configuration"),
+        ("run/9", ErrorKind.NO_SUCH_STEP, "a snapshot", "{}/run/9, which is one snapshot"),
+        ("empty", ErrorKind.NO_SUCH_STEP, "an empty directory", "check that the snapshot was written there"),
+    ],
+)
+def test_a_step_of_what_is_no_run(tmp_path, suffix, place, kind, found, tried):
+    SnapshotBuilder().write(tmp_path / "run" / "9")
+    (tmp_path / "vocab").mkdir()
+    (tmp_path / "vocab" / "part-00000.parquet").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NotFoundError) as caught:
+        open_snapshot(f"{tmp_path}/{place}{suffix}")
+    assert (caught.value.kind, caught.value.found) == (kind, found)
+    assert tried.format(tmp_path) in caught.value.hint
 
 
 def test_a_snapshot_under_the_name_as_it_stands_comes_first(run):
