@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from embsnap.errors import EmbsnapError, ErrorKind, NotFoundError, SnapshotError
 from embsnap.formats.copy_claim import CLAIM_LOCATION, unfinished_copy
 from embsnap.formats.torchsnapshot.metadata import METADATA_LOCATION
-from embsnap.formats.torchsnapshot.run import steps
+from embsnap.formats.torchsnapshot.run import Step, steps
 from embsnap.storage.base import Store
 from embsnap.storage.nearest import hint_near
 from embsnap.storage.uri import open_store, split_uri
@@ -25,18 +25,21 @@ def what_it_is_instead(uri: str, *, options: Mapping[str, str] | None = None) ->
 
     Returns:
         A `NotFoundError` if nothing is there, else a `SnapshotError`: `unfinished-copy`, `torn-snapshot` for other
-        objects without metadata, `not-a-snapshot` for anything else, which is named.
+        objects without metadata and for a run of torn steps, `not-a-snapshot` for anything else, which is named.
     """
     store = open_store(uri, options)
     names = store.children()
     if not names:
         return _no_directory(uri, options)
-    committed = [step for step in steps(uri, options=options) if step.committed]
+    numbered = steps(uri, options=options)
+    committed = [step for step in numbered if step.committed]
     if committed:
         found = f"a run with {len(committed)} committed steps up to {committed[-1].step}"
         return _not_a_snapshot(uri, found, f"{uri}@latest, or {uri}@{committed[-1].step}")
     if store.stat(CLAIM_LOCATION) is not None:
         return unfinished_copy(uri)
+    if not _OBJECT_DIRECTORIES.intersection(names) and any(_is_torn(step, options) for step in numbered):
+        return _no_step_committed(uri, numbered)
     if _holds_objects(store, names):
         return SnapshotError(
             ErrorKind.TORN_SNAPSHOT,
@@ -70,10 +73,27 @@ def _no_directory(uri: str, options: Mapping[str, str] | None) -> EmbsnapError:
 
 
 def _holds_objects(store: Store, names: Sequence[str]) -> bool:
-    """True for the directories that snapshots are made of, or numbered ones (of ranks, or of torn steps)."""
+    """True for the directories that snapshots are made of, or numbered ones (of ranks)."""
     if _OBJECT_DIRECTORIES.intersection(names):
         return True
     return any(_NUMBER.fullmatch(name) and store.children(name) for name in names)
+
+
+def _is_torn(step: Step, options: Mapping[str, str] | None) -> bool:
+    """Whether a numbered directory is a step with objects, rather than a rank's directory."""
+    store = open_store(step.uri, options)
+    return _holds_objects(store, store.children())
+
+
+def _no_step_committed(uri: str, torn: Sequence[Step]) -> SnapshotError:
+    return SnapshotError(
+        ErrorKind.TORN_SNAPSHOT,
+        "is a run of which no step is committed: objects are there, metadata is not",
+        where=uri,
+        expected=f"a step with its {METADATA_LOCATION}",
+        found=f"torn steps {', '.join(str(step.step) for step in torn[-20:])}",
+        hint="use another run; whatever wrote these steps did not finish",
+    )
 
 
 def _other(names: Sequence[str]) -> tuple[str, str | None]:

@@ -137,6 +137,13 @@ class TestWhatItIsInstead:
         assert (error.kind, error.found) == (ErrorKind.NOT_A_SNAPSHOT, "a run with 1 committed steps up to 7")
         assert f"{root.parent}@latest" in error.hint
 
+    def test_a_run_of_torn_steps(self, root):
+        (root / ".snapshot_metadata").unlink()
+        (root.parent / "8").mkdir()
+        error = self.refused(root.parent)
+        assert (error.kind, error.found) == (ErrorKind.TORN_SNAPSHOT, "torn steps 7, 8")
+        assert error.problem.startswith("is a run of which no step is committed")
+
     def test_the_metadata_file_itself(self, root):
         error = self.refused(root / ".snapshot_metadata")
         assert (error.found, error.hint) == ("a single file", f"give the directory {root}")
