@@ -93,6 +93,7 @@ class _SharedWrite:
         self._ranks, self._uri, self._progress = ranks, uri, progress
         self._config: LargeEmbeddingsConfig
         self._plan: WarmstartPlan
+        self._store: Store
         self._arrays: list[ArrayToWrite]
         self._objects: list[tuple[str, ObjectLayout]]
         self._own: list[tuple[str, ObjectLayout]]
@@ -114,22 +115,23 @@ class _SharedWrite:
             self._ranks.agree(lambda: self._commit(metadata, {at: sum_ for part in sums for at, sum_ in part.items()}))
         except BaseException:
             if self._ranks.rank == 0:
-                withdraw(self._store(), run_id, (location for location, _ in self._objects), metadata)
+                withdraw(self._store, run_id, (location for location, _ in self._objects), metadata)
             raise
         reports = self._ranks.gather(report_of(self._plan) if filled is None else filled.report)
         result = merged_result(self._plan, reports, monotonic() - began)
-        result = replace(result, destination=self._store().uri, notes=(*notes, *self._plan.notes()))
+        result = replace(result, destination=self._store.uri, notes=(*notes, *self._plan.notes()))
         return result if filled is None or live is None else _with_model(result, filled, live)
 
     def _check(self) -> None:
+        self._store = open_store(self._uri, self._plan.options.storage_options)
         self._arrays = self._plan.arrays()
         check_contents(self._arrays, {})
 
     def _claim(self) -> tuple[str, tuple[Finding, ...]]:
         if self._ranks.rank != 0:
             return "", ()
-        notes = check_destination(self._store())
-        return claim_run(self._store(), self._plan.digest, TOOL), notes
+        notes = check_destination(self._store)
+        return claim_run(self._store, self._plan.digest, TOOL), notes
 
     def _build(self, live: LiveOptions) -> SharedModel:
         built: list[SharedModel] = []
@@ -153,7 +155,7 @@ class _SharedWrite:
             for fetching in self._fetchings():
                 stack.enter_context(fetching)
             sums = write_objects(
-                self._store(),
+                self._store,
                 self._arrays,
                 self._own,
                 threads=plan.threads_to(self._uri),
@@ -179,10 +181,7 @@ class _SharedWrite:
 
     def _commit(self, metadata: bytes, sums: dict[str, ObjectSums]) -> None:
         if self._ranks.rank == 0:
-            commit(self._store(), metadata, sums, self._plan.vocabularies(), self._plan.lineage())
-
-    def _store(self) -> Store:
-        return open_store(self._uri, self._plan.options.storage_options)
+            commit(self._store, metadata, sums, self._plan.vocabularies(), self._plan.lineage())
 
 
 def holders_of(

@@ -32,6 +32,8 @@ class LocalStore(Store):
         self.uri = os.path.abspath(root)
         self._root = os.path.realpath(self.uri)
         self._inside = self._root.rstrip("/") + "/"
+        self._made: set[str] = set()
+        """Of the root and what is above it, the directories that were made here."""
 
     def stat(self, location: str) -> ObjectInfo | None:
         """Size and generation of a file, or None."""
@@ -92,7 +94,7 @@ class LocalStore(Store):
 
     def create(self, location: str, data: Buffer) -> ObjectInfo:
         """Write a small file in one go, create-only."""
-        writer = LocalWriter(self._path(location), location)
+        writer = self.writer(location)
         try:
             writer.write(data)
             return writer.close()
@@ -101,10 +103,12 @@ class LocalStore(Store):
 
     def writer(self, location: str) -> Writer:
         """Start a file of any size."""
-        return LocalWriter(self._path(location), location)
+        writer = LocalWriter(self._path(location), location)
+        self._made.update(directory for directory in writer.made if not directory.startswith(self._inside))
+        return writer
 
     def delete(self, location: str) -> None:
-        """Remove a file, and the directories under the root that this leaves empty."""
+        """Remove a file, and the directories that this leaves empty: those under the root, and those made here."""
         path = self._path(location)
         with storage_errors_at(path):
             try:
@@ -114,7 +118,7 @@ class LocalStore(Store):
         self._prune(os.path.dirname(path))
 
     def _prune(self, directory: str) -> None:
-        while directory.startswith(self._inside):
+        while directory.startswith(self._inside) or directory in self._made:
             try:
                 os.rmdir(directory)
             except OSError:

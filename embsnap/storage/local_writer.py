@@ -67,8 +67,10 @@ class LocalWriter(Writer):
         self._is_direct = False
         self._takes_unstaged = False
         self._directory = os.path.dirname(path)
+        self.made: list[str] = []
+        """Directories that were missing and were made for it."""
         with storage_errors_at(path):
-            self._fd, self._temporary = _start(self._directory)
+            self._fd, self._temporary = _start(self._directory, self.made)
 
     def write(self, data: Buffer) -> None:
         """Append `data`."""
@@ -157,12 +159,15 @@ class LocalWriter(Writer):
             os.unlink(self._temporary)
 
 
-def _start(directory: str) -> tuple[int, str]:
-    """Make the directory and a temporary file in it; another process may remove the directory in between."""
+def _start(directory: str, made: list[str]) -> tuple[int, str]:
+    """Make the directory and a temporary file in it; another process may remove the directory in between.
+
+    Every directory that is made is added to `made`.
+    """
     for attempt in range(_ATTEMPTS):
         temporary = os.path.join(directory, f".embsnap-{secrets.token_hex(8)}.tmp")
         try:
-            _make_directories(directory)
+            _make_directories(directory, made)
             return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), temporary
         except FileNotFoundError:
             if attempt == _ATTEMPTS - 1:
@@ -180,8 +185,8 @@ def _set_direct(fd: int, wanted: bool) -> bool:
     return wanted and bool(_DIRECT)
 
 
-def _make_directories(path: str) -> None:
-    """Make `path` and what is missing above it, each durable in its parent."""
+def _make_directories(path: str, made: list[str]) -> None:
+    """Make `path` and what is missing above it, each durable in its parent, and add it to `made`."""
     missing = []
     while not os.path.isdir(path):
         if os.path.lexists(path) and not os.path.isdir(path):
@@ -191,6 +196,7 @@ def _make_directories(path: str) -> None:
     for directory in reversed(missing):
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory)
+            made.append(directory)
         _sync(os.path.dirname(directory))
 
 

@@ -145,6 +145,17 @@ def test_exit_codes_of_options(embsnap, config, tmp_path, change, exit_code, say
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("flags", [(), ("--no-model",)], ids=["live", "no model"])
+def test_a_run_that_fails_while_it_writes_leaves_nothing(embsnap, config, rows, tmp_path, flags) -> None:
+    write_arrays(f"{tmp_path}/run/8", {"user": 1e6 * rows})
+    config.write_text(config.read_text().replace("embedding_dim: 3", "embedding_dim: 3\n      data_type: fp16"))
+    config.write_text(config.read_text().replace("pretrained:", "pretrained:\n        cast: true"))
+    before = sorted(tmp_path.rglob("*"))
+    run = embsnap("warmstart", config, "--out", tmp_path / "out" / "warm", *flags)
+    assert run.exit_code == 5, run.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("variables", "says"),
     [

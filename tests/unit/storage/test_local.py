@@ -204,6 +204,20 @@ def test_a_name_too_long_is_an_error_of_ours(store: LocalStore) -> None:
     store.create("n" * 255, b"the longest name works")
 
 
+def test_delete_removes_the_directories_that_were_made_here(root: Path) -> None:
+    (root / "there").mkdir()
+    for place in ("there", "made/a/b"):
+        store = LocalStore(str(root / place))
+        store.create("c/d", b"1")
+        store.delete("c/d")
+    assert os.listdir(root) == ["there"]
+    store = LocalStore(str(root / "made"))
+    store.create("a", b"1")
+    (root / "made" / "b").write_bytes(b"of somebody else")
+    store.delete("a")
+    assert os.listdir(root / "made") == ["b"]
+
+
 def test_delete_removes_empty_directories_but_not_the_root(store: LocalStore, root: Path) -> None:
     store.create("a/b/c", b"")
     store.create("a/d", b"")
