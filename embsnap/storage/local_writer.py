@@ -16,7 +16,7 @@ import secrets
 from fcntl import F_GETFL, F_SETFL, fcntl
 from mmap import mmap
 
-from embsnap.errors import ErrorKind, StorageError
+from embsnap.errors import ErrorKind, RefusedError, StorageError
 from embsnap.storage.base import Buffer, ObjectInfo, Writer
 from embsnap.storage.local_errors import storage_errors_at
 
@@ -56,6 +56,7 @@ class LocalWriter(Writer):
             location: The same relative to the store's root, for `ObjectInfo`.
 
         Raises:
+            RefusedError: `destination-taken`: a file stands where a directory is needed.
             StorageError: The directory cannot be made or written.
         """
         self._path = path
@@ -163,15 +164,21 @@ def _start(directory: str, made: list[str]) -> tuple[int, str]:
     """Make the directory and a temporary file in it; another process may remove the directory in between.
 
     Every directory that is made is added to `made`.
+
+    Raises:
+        RefusedError: `destination-taken`: a file stands where a directory is needed.
+        StorageError: The file system makes no directories there.
+        OSError: Whatever else the operating system says.
     """
     for attempt in range(_ATTEMPTS):
         temporary = os.path.join(directory, f".embsnap-{secrets.token_hex(8)}.tmp")
         try:
             _make_directories(directory, made)
             return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), temporary
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             if attempt == _ATTEMPTS - 1:
-                raise
+                problem, hint = "the directory cannot be made", "write to another file system"
+                raise StorageError(ErrorKind.STORAGE_FAILED, problem, where=directory, hint=hint) from error
     raise AssertionError("the loop returns or raises")
 
 
@@ -190,7 +197,12 @@ def _make_directories(path: str, made: list[str]) -> None:
     missing = []
     while not os.path.isdir(path):
         if os.path.lexists(path) and not os.path.isdir(path):
-            raise FileExistsError(errno.EEXIST, "a file stands where a directory is needed", path)
+            raise RefusedError(
+                ErrorKind.DESTINATION_TAKEN,
+                "is a file, and a directory is needed in its place",
+                where=path,
+                hint="write to another destination; embsnap overwrites nothing",
+            )
         missing.append(path)
         path = os.path.dirname(path)
     for directory in reversed(missing):

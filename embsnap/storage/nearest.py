@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 from embsnap.errors import EmbsnapError, ErrorKind, NotFoundError
+from embsnap.storage.base import Store
 from embsnap.storage.uri import join_uri, open_store, split_uri
 
 __all__ = ["hint_near", "read_object"]
@@ -44,7 +45,7 @@ def read_object(uri: str, options: Mapping[str, str] | None = None, *, limit: in
     """The one small object that `uri` names, whole.
 
     Raises:
-        NotFoundError: There is none; names like it are in the hint.
+        NotFoundError: There is none, or a directory; names like it are in the hint.
         StorageError: It is larger than `limit` bytes (`object-too-large`), or the storage failed.
         UsageError: `bad-uri`.
     """
@@ -54,5 +55,14 @@ def read_object(uri: str, options: Mapping[str, str] | None = None, *, limit: in
     except NotFoundError as error:
         if error.kind is not ErrorKind.NO_SUCH_OBJECT:
             raise
-        hint = hint_near(uri, options)
-        raise NotFoundError(error.kind, error.problem, where=error.where, hint=hint) from None
+        problem, hint = error.problem, hint_near(uri, options)
+        if _is_directory(open_store(root, options), name):
+            problem, hint = "is a directory, and a file is needed", "give the URI of a file in it"
+        raise NotFoundError(error.kind, problem, where=error.where, hint=hint) from None
+
+
+def _is_directory(store: Store, name: str) -> bool:
+    try:
+        return f"{name}/" in store.children()
+    except EmbsnapError:
+        return False

@@ -188,11 +188,17 @@ def test_a_file_system_without_hard_links_is_named(monkeypatch: pytest.MonkeyPat
 
 def test_a_file_where_a_directory_is_needed_is_taken(store: LocalStore, root: Path) -> None:
     store.create("a", b"x")
-    with pytest.raises(RefusedError):
+    with pytest.raises(RefusedError, match="is a file, and a directory is needed"):
         store.create("a/b/c", b"y")
-    with pytest.raises(RefusedError):
+    with pytest.raises(RefusedError, match="is a file, and a directory is needed"):
         LocalStore(str(root / "a")).create("x", b"y")
     assert list(LocalStore(str(root / "a")).list()) == []
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs a file system that makes no directories")
+def test_where_no_directory_can_be_made(root: Path) -> None:
+    with pytest.raises(StorageError, match="the directory cannot be made"):
+        LocalStore("/proc/none").create("a", b"")
 
 
 def test_a_name_too_long_is_an_error_of_ours(store: LocalStore) -> None:

@@ -38,3 +38,9 @@ def test_a_missing_object_comes_with_names_like_it() -> None:
     with pytest.raises(NotFoundError, match=r"did you mean memory://nearest/d/config\.yaml") as caught:
         read_object("memory://nearest/d/confg.yaml", limit=10)
     assert caught.value.where == "memory://nearest/d/confg.yaml"
+
+
+def test_a_directory_where_a_file_is_needed() -> None:
+    open_store("memory://nearest-directory").create("d/config.yaml", b"x: 1")
+    with pytest.raises(NotFoundError, match="d: is a directory, and a file is needed"):
+        read_object("memory://nearest-directory/d", limit=10)
