@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import click
 
 from embsnap.cli.options import json_option, storage_option
@@ -98,26 +100,33 @@ def _headline(found: SnapshotInspection) -> list[str]:
 
 
 def _tables(found: SnapshotInspection) -> list[str]:
-    return table(map(_table_cells, found.tables), _TABLE_HEADERS) if found.tables else []
+    rows = [_table_cells(label, shown) for label, shown in _labelled(found)]
+    return table(rows, _TABLE_HEADERS) if rows else []
 
 
-def _table_cells(shown: InspectedTable) -> tuple[object, ...]:
+def _labelled(found: SnapshotInspection) -> list[tuple[str, InspectedTable]]:
+    """Each table with its name, or with its path where several have one name."""
+    counts = Counter(shown.name for shown in found.tables)
+    return [(shown.name if counts[shown.name] == 1 else shown.path, shown) for shown in found.tables]
+
+
+def _table_cells(label: str, shown: InspectedTable) -> tuple[object, ...]:
     state = ", ".join(f"{state.name} {state.layout.value} {format_bytes(state.num_bytes)}" for state in shown.state)
-    shape = (shown.name, shown.num_embeddings, shown.embedding_dim, shown.dtype, format_bytes(shown.num_bytes))
+    shape = (label, shown.num_embeddings, shown.embedding_dim, shown.dtype, format_bytes(shown.num_bytes))
     return (*shape, shown.sharding.value, shown.num_shards, _spans(shown.ranks), state or None)
 
 
 def _pieces(found: SnapshotInspection) -> list[str]:
     rows = [
-        (shown.name, piece.rank, list(piece.offsets), list(piece.sizes), piece.start, piece.end, piece.location)
-        for shown in found.tables
+        (label, piece.rank, list(piece.offsets), list(piece.sizes), piece.start, piece.end, piece.location)
+        for label, shown in _labelled(found)
         for piece in shown.pieces
     ]
     return table(rows, _PIECE_HEADERS) if rows else []
 
 
 def _vocabularies(found: SnapshotInspection) -> list[str]:
-    rows = [(shown.name, shown.vocabulary, shown.fingerprint) for shown in found.tables if shown.vocabulary is not None]
+    rows = [(label, shown.vocabulary, shown.fingerprint) for label, shown in _labelled(found) if shown.vocabulary]
     return table(rows, ("table", "vocabulary", "fingerprint")) if rows else []
 
 

@@ -191,6 +191,18 @@ def test_a_broken_table_is_a_finding_unless_it_is_asked_for(embsnap, root):
     assert embsnap("inspect", root, "post").exit_code == 0
 
 
+def test_tables_of_one_name_are_shown_by_their_paths(embsnap, tmp_path):
+    paths = [f"model/{layer}.embedding_bags.user.weight" for layer in ("ebc", "ec")]
+    builder = SnapshotBuilder()
+    for path in (*paths, "model/ebc.embedding_bags.post.weight"):
+        builder.tensor(path, np.ones((2, 2), np.float32))
+    root = builder.write(tmp_path)
+    shown = [line.split()[0] for line in embsnap("inspect", root).stdout.splitlines() if "float32" in line]
+    assert sorted(shown) == sorted(["post", *paths])
+    pieces = embsnap("inspect", root, *paths).stdout
+    assert all(sum(line.startswith(f"{path} ") for line in pieces.splitlines()) == 2 for path in paths)
+
+
 def test_hostile_names_do_not_reach_the_terminal(embsnap, tmp_path):
     builder = SnapshotBuilder()
     builder.tensor("model/ebc.embedding_bags.\x1b[2Juser\ud800.weight", np.ones((2, 2), np.float32))
