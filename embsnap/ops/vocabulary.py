@@ -85,10 +85,13 @@ def align(
     old_check, new_check = run(
         [partial(check_rows, old.rows_N, num_old_rows), partial(check_rows, new.rows_N, num_new_rows)], threads
     )
-    refuse_errors(
-        row_errors(old, old_check, num_old_rows, remedy=_OLD_REMEDY)
-        + row_errors(new, new_check, num_new_rows, remedy=_NEW_REMEDY)
-    )
+    wrong_rows = [
+        *row_errors(old, old_check, num_old_rows, remedy=_OLD_REMEDY),
+        *row_errors(new, new_check, num_new_rows, remedy=_NEW_REMEDY),
+    ]
+    if wrong_rows:
+        twice = [duplicate_ids(side, duplicates_of(side.ids, threads=threads)) for side in (old, new)]
+        refuse_errors([*wrong_rows, *twice[0], *twice[1]])
     # Beside both vocabularies, half of the keys at a time is enough.
     sides = (old.ids, old.rows_N, new.ids, new.rows_N)
     joined = join(*sides, num_new_rows, counts_N=new.counts_N, passes=2, threads=threads)

@@ -92,16 +92,21 @@ def refuse_errors(findings: Iterable[Finding]) -> None:
     """Do nothing unless one of the findings is an error.
 
     Raises:
-        IncompatibleError: Of the first error's kind; further errors are named in its text.
+        IncompatibleError: Of the first error's kind; further errors are named in its text, with their examples.
     """
     errors = [finding for finding in findings if finding.severity is Severity.ERROR]
     if not errors:
         return
     first, *others = errors
-    problem = "; ".join([first.message, *(f"{other.place}: {other.message}" for other in others)])
+    problem = "; ".join([first.message, *map(_in_words, others)])
     raise IncompatibleError(
         ErrorKind(first.kind), problem, where=first.place, found=", ".join(first.examples), hint=first.remedy
     )
+
+
+def _in_words(error: Finding) -> str:
+    examples = f" ({', '.join(error.examples)})" if error.examples else ""
+    return f"{error.place}: {error.message}{examples}"
 
 
 def _shared_row(vocabulary: Vocabulary, index: int) -> str:

@@ -362,8 +362,8 @@ def _below(name: str, gate: float | None, values: Mapping[str, float | None]) ->
                 f"its {name} cannot be gated",
                 where=f"table {table}",
                 expected="entities by vocabulary, with counts where the gate is weighted",
-                found="none",
-                hint="leave the gate out, or name the count column in vocab_columns.count",
+                found="no entities, no counts, or counts that are all zero",
+                hint="leave the gate out, or name a column of other counts in vocab_columns.count",
             )
         if not value >= gate:
             below.append(f"{table} {name} {value:.4f} < {gate:g}")

@@ -114,9 +114,11 @@ def test_a_new_row_beyond_num_embeddings() -> None:
 
 
 def test_problems_of_both_sides_come_in_one_error() -> None:
-    error = refuse(make_vocabulary([1], [50], uri=OLD), make_vocabulary([1, 2], [3, 3], uri=NEW), num_old_rows=10)
-    assert error.kind is ErrorKind.ROW_OUT_OF_RANGE
-    assert f"; {NEW}: 1 entity has a row that an earlier entity has already" in error.problem
+    new = make_vocabulary([1, 2, 1], [3, 3, 4], uri=NEW)
+    error = refuse(make_vocabulary([1], [50], uri=OLD), new, num_old_rows=10)
+    assert (error.kind, error.found) == (ErrorKind.ROW_OUT_OF_RANGE, "row 50 of 1")
+    assert f"; {NEW}: 1 entity has a row that an earlier entity has already (row 3 of 1 and 2)" in error.problem
+    assert f"; {NEW}: 1 entity has an id that an earlier entity has already (1 (row 4))" in error.problem
 
 
 def test_no_entity_in_common_is_refused() -> None:

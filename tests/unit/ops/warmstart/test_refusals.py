@@ -144,10 +144,13 @@ def test_coverage_below_the_gate(days, make_rows) -> None:
     assert result.tables[0].weighted_coverage == 0.96
 
 
-def test_a_weighted_gate_without_counts(days, make_rows) -> None:
+@pytest.mark.parametrize("counts", [None, [0, 0]])
+def test_a_weighted_gate_without_counts(days, make_rows, counts) -> None:
     days.old(make_rows(2, 4), [1, 2])
-    days.new([1, 2])
-    assert refused(days, 2, min_weighted_coverage=0.5).kind is ErrorKind.BAD_OPTION
+    days.new([1, 2], counts=counts)
+    error = refused(days, 2, min_weighted_coverage=0.5)
+    assert error.kind is ErrorKind.BAD_OPTION
+    assert "no counts, or counts that are all zero" in error.found
 
 
 @pytest.mark.parametrize(
