@@ -21,7 +21,7 @@ from embsnap.config.places import Place, mappings, render_place, resolve_place
 from embsnap.config.problems import closest, problems
 from embsnap.errors import EmbsnapError, ErrorKind, NotFoundError, UsageError
 
-__all__ = ["Located", "check_large_embeddings", "find", "parse", "parse_large_embeddings"]
+__all__ = ["Located", "check_large_embeddings", "find", "parse", "parse_large_embeddings", "unset_variables"]
 
 _MOST_LISTED = 20
 
@@ -73,13 +73,27 @@ def find(model: type[C], text: str, *, where: str, at: str | None = None, enviro
         UsageError: `bad-config`: not YAML, or the config has problems; all of them are listed.
         NotFoundError: `no-config-there` or `ambiguous-config`.
     """
-    document = read_document(Template(text).safe_substitute(environ), where=where)
+    document = _read(text, where, environ)
     if at is None:
         return _search(model, document, where)
     resolved = resolve_place(document.data, at)
     if resolved is None or resolved[1] is None:
         raise _nothing_at(model, document, where, at, "is null" if resolved else "is not in the file")
     return _validate(model, document, where, *resolved)
+
+
+def unset_variables(text: str, environ: Mapping[str, str]) -> list[str]:
+    """Names of the variables in the text of a file that have no value, and so stay as they are written."""
+    return [name for name in Template(text).get_identifiers() if name not in environ]
+
+
+def _read(text: str, where: str, environ: Mapping[str, str]) -> Document:
+    try:
+        return read_document(Template(text).safe_substitute(environ), where=where)
+    except UsageError as error:
+        if unset := unset_variables(text, environ):
+            error.hint = f"set {_listed(unset)} in the environment: what is not set stays as it is written"
+        raise
 
 
 def _validate(model: type[C], document: Document, where: str, place: Place, data: Any) -> Located[C]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from embsnap.config.base import BaseConfig
 from embsnap.config.embedding import EmbeddingBagConfig, LargeEmbeddingsConfig
-from embsnap.config.load import find
+from embsnap.config.load import find, unset_variables
 from embsnap.config.optimizer import OptimizerConfig
 from embsnap.model.config_summary import ConfigSummary, OldTable, TableSummary
 from embsnap.model.findings import Finding, Severity
@@ -15,7 +15,7 @@ from embsnap.ops.config import read_config_text
 
 __all__ = ["validate_config"]
 
-_VARIABLE = re.compile(r"\$(?:\w+|\{\w+\})", re.ASCII)
+_VARIABLE = re.compile(r"\$\{?(\w+)\}?", re.ASCII)
 
 
 def validate_config(
@@ -42,7 +42,7 @@ def validate_config(
         at=located.at,
         tables=tuple(_summary(table, config.optimizer_of(table.name)) for table in config.tables),
         tables_to_log=config.logged_tables(),
-        findings=tuple(_unresolved(config)),
+        findings=tuple(_unresolved(config, frozenset(unset_variables(text, environ)))),
     )
 
 
@@ -92,7 +92,7 @@ def _parameters(config: BaseConfig) -> str:
     return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
-def _unresolved(config: LargeEmbeddingsConfig) -> Iterator[Finding]:
+def _unresolved(config: LargeEmbeddingsConfig, unset: frozenset[str]) -> Iterator[Finding]:
     for table in config.tables:
         old = table.pretrained
         uris = {
@@ -101,7 +101,7 @@ def _unresolved(config: LargeEmbeddingsConfig) -> Iterator[Finding]:
             "pretrained.embedding_snapshot_uri": old and old.embedding_snapshot_uri,
         }
         for field, uri in uris.items():
-            variables = _VARIABLE.findall(uri or "")
+            variables = [match[0] for match in _VARIABLE.finditer(uri or "") if match[1] in unset]
             if variables:
                 yield Finding(
                     Severity.WARNING,

@@ -69,6 +69,16 @@ def test_variables_come_from_the_environment(
     assert "unset-variable" not in out
 
 
+def test_a_dollar_that_was_written_twice_is_no_variable(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("TENANT", raising=False)
+    file = tmp_path / "job.yaml"
+    file.write_text("tables: [{name: a, num_embeddings: 1, embedding_dim: 4, vocab: $$HOME/$$TENANT}]")
+    assert main(["config", "validate", str(file)]) == 0
+    assert "unset-variable" not in capsys.readouterr().out
+
+
 def test_user_is_known_without_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)

@@ -131,6 +131,14 @@ def test_no_config_there(text: str, at: str | None, message: str) -> None:
     assert (error.value.kind, error.value.where) == (ErrorKind.NO_CONFIG_THERE, "a.yaml")
 
 
+def test_a_variable_that_breaks_the_text_is_named() -> None:
+    text = "tables: [{name: a, num_embeddings: ${N}, embedding_dim: 4, vocab: $DAY/a}]"
+    with pytest.raises(UsageError, match="is not valid YAML") as error:
+        _load(text, DAY="/data")
+    assert error.value.hint == "set N in the environment: what is not set stays as it is written"
+    assert _load(text, N="3").tables[0].num_embeddings == 3
+
+
 def test_several_with_problems_are_listed() -> None:
     text = "a: {tables: []}\nb: {tables: 1}"
     with pytest.raises(NotFoundError) as error:
