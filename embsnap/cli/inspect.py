@@ -6,6 +6,7 @@ from collections import Counter
 
 import click
 
+from embsnap.cli.escaping import printable
 from embsnap.cli.options import json_option, storage_option
 from embsnap.cli.output import Write, emit, format_bytes, renders, table, write_findings
 from embsnap.model.inspection import EntryGroup, InspectedTable, Origin, RunInspection, SnapshotInspection
@@ -62,7 +63,8 @@ def _render_lineage(found: LineageResult, write: Write) -> None:
     for ancestor in found.chain:
         made = f", by {ancestor.command}" if ancestor.command else ""
         steps = f": {', '.join(ancestor.steps)}" if ancestor.steps else ""
-        write(f"{'  ' * ancestor.generation}{ancestor.uri} ({ancestor.metadata_sha256[:12]}){made}{steps}")
+        line = f"{'  ' * ancestor.generation}{ancestor.uri} ({ancestor.metadata_sha256[:12]}){made}{steps}"
+        write(printable(line))
 
 
 @renders(RunInspection)
@@ -156,13 +158,13 @@ def _count(group: EntryGroup) -> str:
 
 
 def _write_origin(origin: Origin, write: Write) -> None:
-    write(f"written by {origin.tool} on {origin.created}")
+    write(printable(f"written by {origin.tool} on {origin.created}"))
     if origin.command is not None:
-        write(f"by the command: {origin.command}")
+        write(printable(f"by the command: {origin.command}"))
     for parent in origin.parents:
-        write(f"from the snapshot: {parent}")
+        write(printable(f"from the snapshot: {parent}"))
     for name, counts in origin.counts.items():
-        write(f"  {name}: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
+        write(printable(f"  {name}: {', '.join(f'{count:,} {what}' for what, count in counts.items())}"))
 
 
 def _commitment(committed: bool) -> str:

@@ -182,7 +182,16 @@ def _result(report: LevelReport, found: Verification) -> str:
         demanded = "demanded, and skipped" if report.outcome is Outcome.FAILED else "skipped"
         return f"{demanded}: {report.reason}"
     count = sum(finding.count for finding in report.findings if finding.severity is not Severity.NOTE)
-    unit = report.unit.removesuffix("s") if report.num_checked == 1 and report.unit != "entities" else report.unit
+    unit = _singular(report.unit) if report.num_checked == 1 else report.unit
     text = f"{report.outcome.value}: {report.num_checked:,} {unit}"
     text += f", {count:,} bad" if count else ""
     return f"{text} ({report.reason})" if report.reason is not None else text
+
+
+def _singular(unit: str) -> str:
+    """One of them.
+
+    >>> _singular("entries"), _singular("arrays")
+    ('entry', 'array')
+    """
+    return f"{unit.removesuffix('ies')}y" if unit.endswith("ies") else unit.removesuffix("s")

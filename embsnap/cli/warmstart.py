@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from embsnap.cli.escaping import printable
 from embsnap.cli.job import Job, job_of_environ
 from embsnap.cli.noise import hush_torch
 from embsnap.cli.options import (
@@ -257,16 +258,16 @@ def _render(result: WarmstartResult, write: Write) -> None:
     for report in result.tables:
         source = "nothing" if report.source_uri is None else f"{report.source_table} of {report.source_uri}"
         by = "" if report.row_map is None else f" by the row map {report.row_map}"
-        write(f"{report.name}: from {source}{by}; other rows {report.initializer}")
+        write(printable(f"{report.name}: from {source}{by}; other rows {report.initializer}"))
         for path in report.optimizer_state:
-            write(f"  optimizer state {path}")
+            write(printable(f"  optimizer state {path}"))
         if report.num_unchecked_rows:
             write(f"  {report.num_unchecked_rows:,} old rows read without a checksum to compare them with")
     for lookup in result.lookups:
         first = ", ".join(f"{value:.6g}" for value in lookup.pooled)
         write(
-            f"pooled lookup {lookup.table}: {lookup.num_ids} ids in {lookup.num_bags} bags agree with the source rows "
-            f"(largest difference {lookup.max_abs_error:.3g}); first bag [{first}, …]"
+            f"pooled lookup {printable(lookup.table)}: {lookup.num_ids} ids in {lookup.num_bags} bags agree with the "
+            f"source rows (largest difference {lookup.max_abs_error:.3g}); first bag [{first}, …]"
         )
     write_findings([*(finding for report in result.tables for finding in report.findings), *result.notes], write)
     write(_summary(result))

@@ -106,7 +106,7 @@ class VocabularyReading:
                 wrong = np.flatnonzero(landed < 0)
                 at = group.start_in_file + done
                 problem = f"values in column {name!r} below 0 or beyond int64"
-                self.defects.add(problem, group.file_number, at, wrong.tolist(), landed[wrong[:5]].tolist())
+                self.defects.add(problem, group.file_number, at, wrong.tolist(), integers_of(array)[wrong[:5]].tolist())
             done += len(array)
             advance(len(array))
 

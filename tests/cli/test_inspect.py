@@ -128,6 +128,12 @@ def test_what_the_sidecar_knows(embsnap, with_sidecar):
     assert "user: 1,400 carried, 100 new" in run.stdout
 
 
+def test_a_line_break_in_a_table_s_name_makes_no_line(embsnap, with_sidecar):
+    (file,) = (with_sidecar / ".embsnap").iterdir()
+    file.write_text(file.read_text().replace('"user"', '"us\\ner: 9 faked"'))
+    assert "  us\\ner: 9 faked: 1,400 carried, 100 new" in embsnap("inspect", with_sidecar).stdout.splitlines()
+
+
 def test_a_run_shows_its_steps(embsnap, root):
     (root.parent / "13" / "batched").mkdir(parents=True)
     run = embsnap("inspect", root.parent)

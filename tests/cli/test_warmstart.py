@@ -60,6 +60,18 @@ def test_tomorrows_table(embsnap, config, rows, tmp_path, flags) -> None:
     assert run.stdout.splitlines()[-1].startswith(f"wrote {tmp_path}/out")
 
 
+def test_a_line_break_in_a_table_s_name_makes_no_line(embsnap, config, tmp_path) -> None:
+    text = (
+        config.read_text()
+        .replace("name: user\n      num", 'name: "us\\ner"\n      num')
+        .replace("[user]", '["us\\ner"]')
+    )
+    config.write_text(text)
+    run = embsnap("warmstart", config, "--out", tmp_path / "out", "--no-model")
+    assert run.exit_code == 0, run.stderr
+    assert not [line for line in run.stdout.splitlines() if line.startswith("er")]
+
+
 def test_json(embsnap, config, tmp_path) -> None:
     run = embsnap("warmstart", config, "--out", tmp_path / "out", "--json", "--no-model")
     report = json.loads(run.stdout)

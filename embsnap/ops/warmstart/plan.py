@@ -300,7 +300,7 @@ def _check_row_maps(config: LargeEmbeddingsConfig, row_maps: Mapping[str, str]) 
                 ErrorKind.BAD_OPTION,
                 "a row map is given for what is no table with `pretrained`, or one that is carried by position",
                 where=f"--remap {name}={row_maps[name]}",
-                expected=f"one of {', '.join(usable)}",
+                expected=f"one of {', '.join(usable)}" if usable else "no such option, as no table can take one",
                 found=name,
             )
 

@@ -152,8 +152,9 @@ def test_negative_rows(tmp_path: Path) -> None:
 
 
 def test_rows_beyond_int64(tmp_path: Path) -> None:
-    error = refuse(tmp_path, parquet_bytes({"id": [1], "row": pa.array([2**63], pa.uint64())}))
+    error = refuse(tmp_path, parquet_bytes({"id": [1, 2], "row": pa.array([0, 2**64 - 1], pa.uint64())}))
     assert error.problem.endswith(": values in column 'row' below 0 or beyond int64 (1)")
+    assert error.found == f"18446744073709551615 in row 1 of {tmp_path}/a.parquet"
 
 
 def test_negative_counts(tmp_path: Path) -> None:

@@ -229,9 +229,16 @@ def test_nothing_carried(two):
     assert (error.kind, error.problem) == (ErrorKind.ZERO_OVERLAP, "no new row takes an old one")
 
 
-@pytest.mark.parametrize(("name", "pretrained"), [("usr", {}), ("user", {"by_position": True, "vocab": None})])
-def test_a_map_that_no_table_can_use(two, name, pretrained):
+@pytest.mark.parametrize(
+    ("name", "pretrained", "expected"),
+    [
+        ("usr", {}, "one of user"),
+        ("user", {"by_position": True, "vocab": None}, "no such option, as no table can take one"),
+    ],
+)
+def test_a_map_that_no_table_can_use(two, name, pretrained, expected):
     two.pretrained = pretrained
     with pytest.raises(UsageError) as error:
         plan_warmstart(two.parsed(10), WarmstartOptions(row_maps={name: "map.parquet"}))
     assert (error.value.kind, error.value.where) == (ErrorKind.BAD_OPTION, f"--remap {name}=map.parquet")
+    assert error.value.expected == expected
