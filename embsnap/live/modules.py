@@ -75,11 +75,11 @@ class LargeEmbeddings(nn.Module):
             UsageError: A table's name is one that torch keeps for itself.
         """
         super().__init__()
-        self.mode = mode
+        self.mode = Mode(mode)
         self.config = config
         self.ebc = _build_collection(config.tables, torch.device(device), dtypes or {}, is_weighted)
         self.surgery_cut_point = nn.Identity()
-        if mode is Mode.TRAIN:
+        if self.mode is Mode.TRAIN:
             self._fuse_optimizers(table.name for table in config.tables)
         else:
             self.eval().requires_grad_(False)

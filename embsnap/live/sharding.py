@@ -48,8 +48,8 @@ def shard_embeddings(
             optimizer has no fused kernel or that has none; what FBGEMM has no kernel for: an `embedding_dim` that is
             no multiple of 4, or bf16 on a GPU.
     """
-    is_trained = embeddings.mode is Mode.TRAIN
-    return divide_over_ranks(embeddings, torch.device(device), placement, with_gradients=is_trained)
+    with_gradients = embeddings.mode is Mode.TRAIN
+    return divide_over_ranks(embeddings, torch.device(device), placement, with_gradients=with_gradients)
 
 
 def divide_over_ranks(
@@ -59,7 +59,8 @@ def divide_over_ranks(
     world_size = dist.get_world_size()
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", str(world_size)))
     _check_device(device, dist.get_rank() % local_size)
-    sharder = EmbeddingBagCollectionSharder()
+    is_trained = embeddings.mode is Mode.TRAIN
+    sharder = EmbeddingBagCollectionSharder({} if is_trained else {"learning_rate": 0.0})
     tables = embeddings.config.tables
     with_mean = any(table.pooling is Pooling.MEAN for table in tables)
     generators = {
@@ -81,7 +82,7 @@ def divide_over_ranks(
         init_data_parallel=False,
         init_parameters=False,
     )
-    if embeddings.mode is not Mode.TRAIN:
+    if not is_trained:
         model.eval()  # gradients are kept away by its forward: torchrec's parameters cannot say that they take none
     return model
 
