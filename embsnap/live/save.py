@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -243,7 +244,8 @@ class _Saving:
             return _Run("", "", (), {})
         notes = check_destination(self._store)
         vocabularies = _vocabularies(self._options)
-        digest = hashlib.sha256(repr(descriptions).encode()).hexdigest()
+        # Locations begin with the digest. Its token lets metadata differ, by which snapshots are told apart.
+        digest = hashlib.sha256(repr((secrets.token_hex(), descriptions)).encode()).hexdigest()
         return _Run(claim_run(self._store, digest, TOOL), digest, notes, vocabularies)
 
     def _write(self) -> RankManifest:

@@ -13,7 +13,9 @@ from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
-__all__ = ["ALONE", "WHOLE", "Peers", "RowRange", "Share", "together"]
+from embsnap.errors import ErrorKind, StorageError
+
+__all__ = ["ALONE", "WHOLE", "Peers", "RowRange", "Share", "alike", "together"]
 
 T = TypeVar("T")
 RowRange = tuple[int, int]
@@ -75,4 +77,35 @@ def together(peers: Peers, step: Callable[[], T]) -> T:
     """Take a step in every process, whose values the others need not know; what fails in one is raised in all."""
     taken: list[T] = []
     peers.agree(lambda: taken.append(step()))
+    return taken[0]
+
+
+def alike(peers: Peers, step: Callable[[], T], told: Callable[[T], str], where: str) -> T:
+    """Take a step that comes to the same in every process; what fails in one is raised in all.
+
+    Args:
+        peers: The processes.
+        step: Finds something.
+        told: What that is, in words that are the same in all processes.
+        where: What it is about.
+
+    Raises:
+        StorageError: `object-replaced`: the processes have found different things.
+    """
+    taken: list[T] = []
+
+    def tell() -> str:
+        taken.append(step())
+        return told(taken[0])
+
+    found = peers.agree(tell)
+    if len(set(found)) > 1:
+        raise StorageError(
+            ErrorKind.OBJECT_REPLACED,
+            "the ranks have found different snapshots, vocabularies or settings",
+            where=where,
+            expected=f"{found[0]}, as on rank 0, on all ranks",
+            found=", ".join(f"{words} on rank {rank}" for rank, words in enumerate(found) if words != found[0]),
+            hint="name a step instead of @latest, and give all ranks one config",
+        )
     return taken[0]

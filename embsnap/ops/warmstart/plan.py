@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from time import monotonic
 
 from embsnap.config.embedding import LargeEmbeddingsConfig
-from embsnap.errors import ErrorKind, GateError, StorageError, UsageError
+from embsnap.errors import ErrorKind, GateError, UsageError
 from embsnap.formats.sidecar import Lineage, Parent, TableVocabulary
 from embsnap.formats.torchsnapshot.writer import ArrayToWrite, write_snapshot
 from embsnap.kernels.join import Join, join
@@ -26,7 +26,7 @@ from embsnap.model.findings import Finding, Severity
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.memory import Budget, available_memory
 from embsnap.ops.warmstart.paths import DEFAULT_PREFIX, check_prefix
-from embsnap.ops.warmstart.peers import WHOLE, Peers, Share
+from embsnap.ops.warmstart.peers import WHOLE, Share, alike
 from embsnap.ops.warmstart.result import TableReport, WarmstartResult
 from embsnap.ops.warmstart.sources import Sources
 from embsnap.ops.warmstart.state import OptimizerStateForm
@@ -248,8 +248,8 @@ def plan_warmstart(
     _check_gates(tables, options)
     budget = Budget.of(options.memory_budget or available_memory() // 4, options.threads)
     plan = WarmstartPlan(tables, options, budget, monotonic() - began)
-    _check_same(plan, share.peers)
-    return plan
+    where = ", ".join(parent.uri for parent in plan.lineage().parents)
+    return alike(share.peers, lambda: plan, lambda made: f"the plan {made.digest[:12]}", where)
 
 
 def write_warmstart(plan: WarmstartPlan, uri: Uri, *, progress: Progress = SILENT) -> WarmstartResult:
@@ -303,24 +303,6 @@ def _check_row_maps(config: LargeEmbeddingsConfig, row_maps: Mapping[str, str]) 
                 expected=f"one of {', '.join(usable)}" if usable else "no such option, as no table can take one",
                 found=name,
             )
-
-
-def _check_same(plan: WarmstartPlan, peers: Peers) -> None:
-    """Refuse to apply different plans together.
-
-    Raises:
-        StorageError: `object-replaced`.
-    """
-    digests = peers.agree(lambda: plan.digest)
-    if len(set(digests)) > 1:
-        raise StorageError(
-            ErrorKind.OBJECT_REPLACED,
-            "the ranks have found different snapshots, vocabularies or settings",
-            where=", ".join(sorted({table.old.snapshot.uri for table in plan.tables if table.old is not None})),
-            expected=f"the plan {digests[0][:12]} of rank 0 on all ranks",
-            found=", ".join(f"{digest[:12]} on rank {rank}" for rank, digest in enumerate(digests) if rank),
-            hint="name a step instead of @latest, and give all ranks one config",
-        )
 
 
 def _check_gates(tables: tuple[PlannedTable, ...], options: WarmstartOptions) -> None:

@@ -16,7 +16,7 @@ from embsnap.ops.warmstart.fetching import Fetching
 from embsnap.ops.warmstart.initial_rows import InitialRows, OldRows, resolve_initializer
 from embsnap.ops.warmstart.mapping import map_table
 from embsnap.ops.warmstart.paths import weight_path
-from embsnap.ops.warmstart.peers import WHOLE, Share, together
+from embsnap.ops.warmstart.peers import WHOLE, Share, alike, together
 from embsnap.ops.warmstart.result import Alignment, RowCounts
 from embsnap.ops.warmstart.rows import WarmRows
 from embsnap.ops.warmstart.sources import OldTable, Sources, VocabularyRef, check_dim, new_dtype
@@ -104,7 +104,12 @@ def plan_table(
     share: Share = WHOLE,
 ) -> PlannedTable:
     """Check one table's sources against its config and map its rows, together with others that have a share in it."""
-    old, dtype = together(share.peers, lambda: _old_side(table, sources, optimizer_state))
+    old, dtype = alike(
+        share.peers,
+        lambda: _old_side(table, sources, optimizer_state),
+        lambda found: _told(found[0]),
+        f"table {table.name}",
+    )
     mapping = map_table(table, old, sources, identical=identical, threads=threads, row_map=row_map, share=share)
     initial = resolve_initializer(table, _drawn_from(old, mapping, share))
 
@@ -131,6 +136,17 @@ def _old_side(
     if old is not None:
         check_dim(table, old)
     return old, new_dtype(table, old)
+
+
+def _told(old: OldTable | None) -> str:
+    """Which table of which snapshot.
+
+    Two snapshots of torchsnapshot's own can have the same metadata, so the URI tells them apart; ranks that spell one
+    place in two ways have to agree on one.
+    """
+    if old is None:
+        return "no old table"
+    return f"{old.table.weight.path} in {old.snapshot.uri} with the metadata {old.snapshot.metadata_sha256[:12]}"
 
 
 def _planned(

@@ -64,6 +64,17 @@ def assert_same(model: nn.Module, other: nn.Module) -> None:
         assert torch.equal(value, other.state_dict()[key]), key
 
 
+def test_two_steps_are_told_apart(tmp_path: Path) -> None:
+    """By their metadata, from which a replaced snapshot, the history and lineage know them."""
+    model, uri = Model(1), str(tmp_path / "s")
+    first = embsnap.save(model, uri)
+    snapshot = embsnap.open_snapshot(uri)
+    (tmp_path / "s").rename(tmp_path / "before")
+    assert embsnap.save(model, uri).metadata_sha256 != first.metadata_sha256
+    with pytest.raises(StorageError, match="replaced"):
+        snapshot.check_unchanged()
+
+
 @pytest.mark.parametrize("piece_bytes", [None, 24])
 def test_torchsnapshot_restores_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int | None

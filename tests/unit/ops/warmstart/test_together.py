@@ -14,10 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from embsnap.config.embedding import LargeEmbeddingsConfig
 from embsnap.errors import EmbsnapError, ErrorKind
+from embsnap.formats.torchsnapshot.snapshot import open_snapshot
 from embsnap.ops.warmstart.initial_rows import OldRows
 from embsnap.ops.warmstart.peers import Share
 from embsnap.ops.warmstart.plan import WarmstartOptions, WarmstartPlan, plan_warmstart
+from embsnap.testing.tables import write_arrays
 
 OLD_ROWS, NEW_ROWS, DIM = 1300, 1500, 3
 
@@ -279,22 +282,45 @@ def test_the_same_refusals(tmp_path, days, make_rows, what, day) -> None:
     assert str(caught.value) == str(alone.value)
 
 
+def refused(plan_of: Callable[[Thread], WarmstartPlan]) -> list[EmbsnapError]:
+    """What two threads are told that do not find the same."""
+    job = Job(2)
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(plan_of, Thread(rank, job)) for rank in range(2)]
+    errors = [future.exception() for future in futures]
+    assert all(isinstance(error, EmbsnapError) and error.kind is ErrorKind.OBJECT_REPLACED for error in errors)
+    assert all("on rank 1" in str(error) and "@latest" in str(error) for error in errors)
+    return errors
+
+
 def test_ranks_that_find_different_things(days, vocabularies) -> None:
     vocabularies()
-    job = Job(2)
 
-    def plan(rank: int) -> WarmstartPlan:
-        options = WarmstartOptions(prefix=f"model/step{rank}")
-        return plan_warmstart(days.parsed(NEW_ROWS), options, share=Share(Thread(rank, job)))
+    def plan(thread: Thread) -> WarmstartPlan:
+        options = WarmstartOptions(prefix=f"model/step{thread.rank}")
+        return plan_warmstart(days.parsed(NEW_ROWS), options, share=Share(thread))
 
-    with ThreadPoolExecutor(2) as pool:
-        futures = [pool.submit(plan, rank) for rank in range(2)]
-    for future in futures:
-        error = future.exception()
-        assert isinstance(error, EmbsnapError)
-        assert error.kind is ErrorKind.OBJECT_REPLACED
-        assert "on rank 1" in str(error)
-        assert "@latest" in str(error)
+    assert all("the plan " in str(error) for error in refused(plan))
+
+
+@pytest.mark.parametrize("by_position", [False, True])
+def test_ranks_that_find_different_steps(days, vocabularies, by_position) -> None:
+    """Whose metadata are the same, as those of what torchsnapshot takes can be."""
+    vocabularies()
+    for step in range(2):
+        write_arrays(f"{days.root}/run/{step}", {"user": np.full((OLD_ROWS, DIM), step, np.float32)})
+    assert len({open_snapshot(f"{days.root}/run/{step}").metadata_sha256 for step in range(2)}) == 1
+    pretrained = {"emb_name": "user", "by_position": by_position}
+    pretrained |= {} if by_position else {"vocab": f"{days.root}/old.parquet"}
+
+    def plan(thread: Thread) -> WarmstartPlan:
+        step = {"embedding_snapshot_uri": f"{days.root}/run@{thread.rank}"}
+        table = {"name": "user", "num_embeddings": OLD_ROWS, "embedding_dim": DIM, "pretrained": pretrained | step}
+        table |= {} if by_position else {"vocab": f"{days.root}/new.parquet"}
+        config = LargeEmbeddingsConfig.model_validate({"tables": [table]})
+        return plan_warmstart(config, share=Share(thread))
+
+    assert all(f"{days.root}/run/0" in str(error) and f"{days.root}/run/1" in str(error) for error in refused(plan))
 
 
 def test_gates_and_restores(days, vocabularies) -> None:
