@@ -12,7 +12,7 @@ Shape suffixes: N entities in hand, M of them wanted here, V rows of the new tab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from mmap import mmap
@@ -34,7 +34,7 @@ from embsnap.ops.vocabulary import gap_notes
 from embsnap.ops.vocabulary_findings import gaps
 from embsnap.ops.warmstart.donors import donor_row, needs_occupied_rows, old_rows_of
 from embsnap.ops.warmstart.new_vocabulary import reserved_range
-from embsnap.ops.warmstart.peers import Share, together
+from embsnap.ops.warmstart.peers import Peers, Share, alike
 from embsnap.ops.warmstart.result import Alignment, RowCounts
 from embsnap.ops.warmstart.routes import route_by_id, route_by_row
 from embsnap.ops.warmstart.shared_vocabulary import SharedVocabulary, read_shared
@@ -83,11 +83,11 @@ def map_together(
         vocabularies, or their rows are too far apart to keep a bit for each: the same on all peers.
 
     Raises:
-        EmbsnapError: As reading a vocabulary raises it.
+        EmbsnapError: As reading a vocabulary raises it; `object-replaced`: the peers have found different ones.
     """
     peers = share.peers
-    old_files = None if old is None else together(peers, partial(sources.old_files, table, old))
-    new_files = together(peers, partial(sources.new_files, table))
+    old_files = None if old is None else _opened(peers, partial(sources.old_files, table, old), table)
+    new_files = _opened(peers, partial(sources.new_files, table), table)
     if old_files is not None and old_files.layout.id_type is not new_files.layout.id_type:
         return None
     read = partial(read_shared, peers=peers, threads=threads, progress=sources.progress)
@@ -104,6 +104,17 @@ def map_together(
     joining = _Joining(table, None if old is None else old_side, new_side, share, threads)
     del old_side, new_side  # it lets go of them as it goes on
     return joining.run()
+
+
+def _opened(peers: Peers, open_files: Callable[[], VocabularyFiles], table: EmbeddingBagConfig) -> VocabularyFiles:
+    """The files, of which every peer sees the same ones: what the peers ask of each other next depends on them."""
+    return alike(peers, open_files, _told, f"table {table.name}")
+
+
+def _told(files: VocabularyFiles) -> str:
+    num_entities, layout = sum(file.num_rows for file in files.objects), files.layout
+    columns = ", ".join(filter(None, (layout.id, layout.row, layout.count, layout.donor)))
+    return f"{files.uri} with {num_entities} ids of {layout.id_type} (files {len(files.objects)}, columns {columns})"
 
 
 def _is_same(old_files: VocabularyFiles, new_files: VocabularyFiles, old: OldTable, table: EmbeddingBagConfig) -> bool:

@@ -323,6 +323,21 @@ def test_ranks_that_find_different_steps(days, vocabularies, by_position) -> Non
     assert all(f"{days.root}/run/0" in str(error) and f"{days.root}/run/1" in str(error) for error in refused(plan))
 
 
+@pytest.mark.parametrize("side", ["old", "new"])
+def test_ranks_that_find_different_vocabularies(tmp_path, days, make_rows, side) -> None:
+    days.old(make_rows(1200, DIM), [0])
+    for name in ("old", "new"):
+        ids = list(range(1200)) if name == "old" else list(range(1199, -1, -1))
+        write(tmp_path / name, pa.array(ids), pa.array(range(1200)), 3)
+    configs = []
+    for name in ("old", "new"):
+        days.table["vocab"] = str(tmp_path / (name if side == "new" else "new"))
+        days.pretrained["vocab"] = str(tmp_path / (name if side == "old" else "new"))
+        configs.append(days.parsed(1200))
+    errors = refused(lambda thread: plan_warmstart(configs[thread.rank], share=Share(thread)))
+    assert all(f"{tmp_path}/old" in str(error) and f"{tmp_path}/new" in str(error) for error in errors)
+
+
 def test_gates_and_restores(days, vocabularies) -> None:
     vocabularies()
     with pytest.raises(EmbsnapError) as gate:
