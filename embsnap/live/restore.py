@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,11 +13,13 @@ from embsnap.config.embedding import EmbeddingBagConfig, EmbeddingSnapshot, Larg
 from embsnap.config.policies import DataType, OptimizerStatePolicy
 from embsnap.errors import ErrorKind, NotFoundError
 from embsnap.formats.torchsnapshot.snapshot import Snapshot, open_snapshot
+from embsnap.formats.torchsnapshot.tables import first_of_all_in_model
 from embsnap.live.arguments import check_argument
 from embsnap.live.live_state import LiveOptimizer
 from embsnap.live.tables import LiveTable, all_tables, only_tables
 from embsnap.live.warm_start import fill_model
 from embsnap.model.findings import Finding, Severity
+from embsnap.model.paths import last_segment
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.warmstart.plan import DEFAULT_OPTIONS, WarmstartOptions
 from embsnap.ops.warmstart.result import WarmstartResult
@@ -53,8 +55,8 @@ def restore(
     Args:
         model: Any module that contains EmbeddingBagCollections, sharded or not.
         uri: The snapshot; `@latest` and `@<step>` name a step of a run.
-        tables: Names of those to restore, which both sides must have. All that the model has by default, which must be
-            all that the snapshot has.
+        tables: Names of those to restore, which both sides must have; or logical paths in the snapshot, where several
+            tables have the name. All that the model has by default, which must be all that the snapshot has.
         partial: Restore what both sides have; the result's notes name what only one of them has.
         cast: Convert rows to the dtype of the model's table; otherwise another dtype is refused.
         optimizer: As for `warm_start`.
@@ -122,27 +124,35 @@ class _Asked:
         """The tables as a config that keeps every row where it is, and what is left aside."""
         snapshot = open_snapshot(self.uri, options=self.options.storage_options, check=self.options.check)
         live = all_tables(model)
-        names, notes = self._choose(live, snapshot)
-        chosen = only_tables(live, names)
-        config = LargeEmbeddingsConfig(tables=tuple(self._as_config(table, snapshot.uri) for table in chosen))
-        return config, [*notes, *_not_compared(snapshot, names)]
+        names = {module: name for name, module in model.named_modules()}
+        stored = _stored_bags(snapshot, live, names)
+        chosen, notes = self._choose(live, stored, snapshot)
+        tables = []
+        for table in only_tables(live, chosen):
+            path = chosen[table.name]
+            if path == table.name and path in stored:
+                path = _own_path(table, stored[path], names, snapshot.uri)
+            tables.append(self._as_config(table, snapshot.uri, path))
+        return LargeEmbeddingsConfig(tables=tuple(tables)), [*notes, *_not_compared(snapshot, chosen)]
 
-    def _choose(self, live: Mapping[str, object], snapshot: Snapshot) -> tuple[tuple[str, ...], list[Finding]]:
-        stored = {snapshot.index.names[path] for path in snapshot.index.names if _is_bag(path)}
+    def _choose(
+        self, live: Mapping[str, object], stored: Mapping[str, object], snapshot: Snapshot
+    ) -> tuple[dict[str, str], list[Finding]]:
+        """Names of the model's tables, each with the name or path under which it was asked for."""
         if self.tables is not None:
-            names = tuple(dict.fromkeys(self.tables))
+            chosen = {snapshot.index.names.get(asked, asked): asked for asked in self.tables}
         elif self.partial:
-            names = tuple(name for name in live if name in stored)
+            chosen = {name: name for name in live if name in stored}
         else:
-            names = tuple(live)
-            _check_only_stored(stored - live.keys(), live, snapshot.uri)
-        if not names:
+            chosen = {name: name for name in live}
+            _check_only_stored(stored.keys() - live.keys(), live, snapshot.uri)
+        if not chosen:
             raise _nothing_common(live, stored, snapshot.uri)
-        left = [(name, "the snapshot has it, the model was not given it") for name in stored - set(names)]
-        left += [(name, "the model has it and keeps its rows") for name in live.keys() - set(names)]
-        return names, [Finding(Severity.NOTE, "not-restored", f"table {name}", text) for name, text in sorted(left)]
+        left = [(name, "the snapshot has it, the model was not given it") for name in stored.keys() - chosen.keys()]
+        left += [(name, "the model has it and keeps its rows") for name in live.keys() - chosen.keys()]
+        return chosen, [Finding(Severity.NOTE, "not-restored", f"table {name}", text) for name, text in sorted(left)]
 
-    def _as_config(self, table: LiveTable, uri: str) -> EmbeddingBagConfig:
+    def _as_config(self, table: LiveTable, uri: str, path: str) -> EmbeddingBagConfig:
         num_embeddings, embedding_dim = table.shape
         dtype = str(table.dtype).removeprefix("torch.")
         return EmbeddingBagConfig(
@@ -150,16 +160,51 @@ class _Asked:
             num_embeddings=num_embeddings,
             embedding_dim=embedding_dim,
             data_type=_DATA_TYPES.get(dtype),
-            pretrained=EmbeddingSnapshot(
-                emb_name=table.name, embedding_snapshot_uri=uri, by_position=True, cast=self.cast
-            ),
+            pretrained=EmbeddingSnapshot(emb_name=path, embedding_snapshot_uri=uri, by_position=True, cast=self.cast),
             optimizer_state=self.state,
         )
 
 
-def _is_bag(path: str) -> bool:
-    """Whether a weight is that of an EmbeddingBagCollection, and of no other layer whose state keys are like its."""
-    return path.rpartition("/")[2].split(".")[-3] == "embedding_bags"
+def _stored_bags(
+    snapshot: Snapshot, live: Mapping[str, Sequence[LiveTable]], names: Mapping[nn.Module, str]
+) -> dict[str, list[str]]:
+    """Paths of tables of EmbeddingBagCollections, by name; the model's layers with keys like theirs are left out."""
+    collections = {table.collection for tables in live.values() for table in tables}
+    owned = {module for collection in collections for module in collection.modules()}
+    others = {
+        f".{name}.weight"
+        for module, name in names.items()
+        if isinstance(module, nn.EmbeddingBag) and module not in owned
+    }
+    stored: dict[str, list[str]] = {}
+    for path, name in snapshot.index.names.items():
+        key = f".{last_segment(path)}"
+        if key.split(".")[-3] == "embedding_bags" and not any(other.endswith(key) for other in others):
+            stored.setdefault(name, []).append(path)
+    return stored
+
+
+def _own_path(table: LiveTable, paths: Sequence[str], names: Mapping[nn.Module, str], uri: str) -> str:
+    """Which of the stored tables of its name is the model's: the one under its state key, first of all in `model`.
+
+    Raises:
+        NotFoundError: `ambiguous-table`.
+    """
+    # It begins with the names of what wraps the model (DistributedDataParallel, torch.compile).
+    full_key = f".{names[table.collection]}.{table.key}"
+    fitting = {last_segment(path) for path in paths if full_key.endswith(f".{last_segment(path)}")}
+    own = [path for path in paths if last_segment(path) == max(fitting, key=len)] if fitting else paths
+    own = first_of_all_in_model(own)
+    if len(own) > 1:
+        raise NotFoundError(
+            ErrorKind.AMBIGUOUS_TABLE,
+            f"the snapshot has {len(paths)} tables of this name",
+            where=f"table {table.name} of {uri}",
+            expected=f"one under the model's own state key {full_key.strip('.')}",
+            found=", ".join(paths[:10]),
+            hint="give the path of one of them in `tables`",
+        )
+    return own[0]
 
 
 def _check_only_stored(missing: set[str], live: Iterable[str], uri: str) -> None:

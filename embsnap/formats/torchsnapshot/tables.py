@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 from embsnap.errors import ErrorKind, NotFoundError, SnapshotError
@@ -17,7 +17,7 @@ from embsnap.model.manifest import ChunkedTensorEntry, DTensorEntry, TensorEntry
 from embsnap.model.paths import last_segment, split_entry_path
 from embsnap.model.table import Sharding, StoredArray, Table
 
-__all__ = ["TableIndex"]
+__all__ = ["TableIndex", "first_of_all_in_model"]
 
 _WEIGHT_KEY = re.compile(r"(?:^|\.)(?:embedding_bags|embeddings)\.(?P<table>[^./]+)\.weight$")
 
@@ -144,6 +144,11 @@ class TableIndex:
             expected=f"one of {listed}" if tables else "a table, of which there are none",
             hint=f"did you mean {' or '.join(close)}?" if close else "`embsnap inspect` lists tables and other entries",
         )
+
+
+def first_of_all_in_model(paths: Sequence[str]) -> Sequence[str]:
+    """Those under the app key `model`, if there are any: a copy beside it, as of its averages, has its state keys."""
+    return [path for path in paths if path.startswith("model/")] or paths
 
 
 def _named_weights(paths: list[str]) -> Iterator[tuple[str, str]]:

@@ -13,16 +13,17 @@ from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTens
 from torchrec.modules.embedding_configs import DataType
 
 import embsnap
-from embsnap.config.embedding import LargeEmbeddingsConfig
+from embsnap.config.embedding import LargeEmbeddingsConfig, SmallEmbeddingsConfig
 from embsnap.config.policies import OptimizerStatePolicy
 from embsnap.errors import EmbsnapError, ErrorKind, IncompatibleError, NotFoundError, RefusedError
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.live.arrays import as_array
-from embsnap.live.modules import LargeEmbeddings
+from embsnap.live.modules import LargeEmbeddings, SmallEmbeddings
 from embsnap.testing.tables import write_arrays
 from embsnap.testing.vocabularies import make_vocabulary
 
 SHAPES = {"user": (40, 8), "post": (7, 4)}
+KEY = "ebc.embedding_bags.user.weight"
 
 
 @pytest.fixture
@@ -156,6 +157,77 @@ def test_other_layers_with_tables_are_left_alone(tmp_path) -> None:
     model.small.embeddings = torch.nn.ModuleDict({"country": torch.nn.Embedding(5, 4)})
     embsnap.save(model, f"{tmp_path}/saved")
     assert [table.name for table in embsnap.restore(model, f"{tmp_path}/saved").tables] == ["user"]
+
+
+def test_plain_bags_under_the_keys_of_tables_are_left_alone(tmp_path) -> None:
+    model = torch.nn.Module()
+    model.ebc = collection(user=SHAPES["user"])
+    model.embedding_bags = torch.nn.ModuleDict({name: torch.nn.EmbeddingBag(5, 4) for name in ("user", "country")})
+    embsnap.save(model, f"{tmp_path}/saved")
+    saved = weight(model.ebc, "user").copy()
+    model.ebc.embedding_bags["user"].weight.data.zero_()
+    assert [table.name for table in embsnap.restore(model, f"{tmp_path}/saved").tables] == ["user"]
+    np.testing.assert_array_equal(weight(model.ebc, "user"), saved)
+
+
+def test_other_layers_may_have_a_table_of_the_same_name(tmp_path) -> None:
+    table = {"name": "user", "num_embeddings": 40, "embedding_dim": 8}
+    large = LargeEmbeddings(LargeEmbeddingsConfig.model_validate({"tables": [table]}))
+    table = {"name": "user", "num_embeddings": 4, "embedding_dim": 2, "index": 0}
+    small = SmallEmbeddings(SmallEmbeddingsConfig.model_validate({"tables": [table]}))
+    large.weight("user").data.fill_(7)
+    model = torch.nn.ModuleDict({"large": large, "small": small})
+    embsnap.save(model, f"{tmp_path}/saved")
+    large.weight("user").data.zero_()
+    embsnap.restore(model, f"{tmp_path}/saved")
+    assert large.weight("user").unique().tolist() == [7.0]
+
+
+def averaged(tmp_path: Path, **app_keys: float) -> torch.nn.Module:
+    """A snapshot of models of one kind by app key, filled with these values; and another such model."""
+    models = {}
+    for app_key, value in app_keys.items():
+        models[app_key] = torch.nn.ModuleDict({"ebc": collection(user=SHAPES["user"])})
+        models[app_key]["ebc"].embedding_bags["user"].weight.data.fill_(value)
+    embsnap.save(models, f"{tmp_path}/saved")
+    return torch.nn.ModuleDict({"ebc": collection(user=SHAPES["user"])})
+
+
+def test_a_model_beside_its_averages(tmp_path) -> None:
+    model = averaged(tmp_path, ema=2.0, model=1.0)
+    embsnap.restore(model, f"{tmp_path}/saved")
+    assert np.unique(weight(model, "user")).tolist() == [1.0]
+    embsnap.restore(torch.nn.ModuleDict({"module": model}), f"{tmp_path}/saved", tables=[f"ema/{KEY}"])
+    assert np.unique(weight(model, "user")).tolist() == [2.0]
+
+
+def test_two_models_have_to_be_told_apart(tmp_path) -> None:
+    model = averaged(tmp_path, actor=1.0, critic=2.0)
+    with pytest.raises(NotFoundError, match=f"actor/{KEY}, critic/{KEY}") as caught:
+        embsnap.restore(model, f"{tmp_path}/saved")
+    assert caught.value.kind is ErrorKind.AMBIGUOUS_TABLE
+    embsnap.restore(model, f"{tmp_path}/saved", tables=[f"critic/{KEY}"])
+    assert np.unique(weight(model, "user")).tolist() == [2.0]
+
+
+def test_two_collections_with_a_table_of_one_name(tmp_path) -> None:
+    """Each as a model of its own, one after the other."""
+    towers = torch.nn.ModuleDict({name: collection(user=SHAPES["user"]) for name in ("query", "doc")})
+    saved = {name: weight(tower, "user").copy() for name, tower in towers.items()}
+    embsnap.save(towers, f"{tmp_path}/saved")
+    for name in towers:
+        model = torch.nn.ModuleDict({name: collection(user=SHAPES["user"])})
+        embsnap.restore(model, f"{tmp_path}/saved")
+        np.testing.assert_array_equal(weight(model, "user"), saved[name])
+
+
+def test_a_collection_that_two_towers_share(tmp_path) -> None:
+    shared = collection(user=SHAPES["user"])
+    model, saved = torch.nn.ModuleDict({"query": shared, "doc": shared}), weight(shared, "user").copy()
+    embsnap.save(model, f"{tmp_path}/saved")
+    shared.embedding_bags["user"].weight.data.zero_()
+    assert [table.name for table in embsnap.restore(model, f"{tmp_path}/saved").tables] == ["user"]
+    np.testing.assert_array_equal(weight(model, "user"), saved)
 
 
 def test_half_filled_tables_are_neither_looked_up_nor_saved(tmp_path: Path) -> None:
