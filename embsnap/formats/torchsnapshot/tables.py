@@ -101,6 +101,8 @@ class TableIndex:
             if match is None:
                 continue
             owners = _owners(parameter, self._by_name.get(match["table"], []))
+            if len({path.partition("/")[0] for path in paths}) == 1:  # two optimizers would be of two models
+                owners = first_of_all_in_model(owners)
             if len(owners) == 1:
                 self.states[owners[0]] += paths
             else:
@@ -163,7 +165,7 @@ def _is_matrix(listing: Listing, path: str) -> bool:
     return all(len(shape) == 2 for shape in shapes)
 
 
-def _owners(parameter: str, weights: list[str]) -> list[str]:
+def _owners(parameter: str, weights: list[str]) -> Sequence[str]:
     """The weights whose state key is the longest that `parameter` is or ends in after a dot."""
     keys: Mapping[str, str] = {path: last_segment(path) for path in weights}
     fitting = [path for path, key in keys.items() if parameter == key or parameter.endswith(f".{key}")]

@@ -153,13 +153,28 @@ class TestState:
         assert self.states(snapshot, "big.ebc.embedding_bags.t.weight") == [("momentum1", StateLayout.ROW_WISE)]
         assert self.states(snapshot, "ebc.embedding_bags.t.weight") == []
 
-    def test_state_that_fits_two_tables_fits_none(self, opened):
+    @pytest.mark.parametrize(
+        ("app_keys", "optimizers"),
+        [(["student", "teacher"], ["optim"]), (["model", "teacher"], ["optim", "teacher_optim"])],
+        ids=["one optimizer", "two optimizers"],
+    )
+    def test_state_that_fits_two_tables_fits_none(self, opened, app_keys, optimizers):
         builder = SnapshotBuilder()
-        builder.tensor(weight("t"), matrix())
-        builder.tensor(weight("t", "teacher/ebc"), matrix())
-        builder.tensor("optim/state/ebc.embedding_bags.t.weight/t.momentum1", np.zeros(6, np.float32))
+        for app_key in app_keys:
+            builder.tensor(weight("t", f"{app_key}/ebc"), matrix())
+        for optimizer in optimizers:
+            builder.tensor(f"{optimizer}/state/ebc.embedding_bags.t.weight/t.momentum1", np.zeros(6, np.float32))
         (finding,) = opened(builder).findings
-        assert (finding.kind, finding.count) == ("unattached-state", 1)
+        assert (finding.kind, finding.count) == ("unattached-state", len(optimizers))
+
+    def test_the_only_state_is_that_of_the_model(self, opened):
+        builder = SnapshotBuilder()
+        for app_key in ("ema", "model"):
+            builder.tensor(weight("t", f"{app_key}/ebc"), matrix())
+        builder.tensor("optim/state/ebc.embedding_bags.t.weight/t.momentum1", np.zeros(6, np.float32))
+        snapshot = opened(builder)
+        assert snapshot.findings == ()
+        assert [len(snapshot.table(f"{key}/ebc.embedding_bags.t.weight").state) for key in ("ema", "model")] == [0, 1]
 
     def test_a_table_whose_name_is_part_of_anothers_keeps_its_own(self, opened):
         builder = SnapshotBuilder()

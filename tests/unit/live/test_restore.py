@@ -201,6 +201,19 @@ def test_a_model_beside_its_averages(tmp_path) -> None:
     assert np.unique(weight(model, "user")).tolist() == [2.0]
 
 
+def test_optimizer_state_is_that_of_the_model_and_not_of_its_averages(tmp_path) -> None:
+    table = {"name": "user", "num_embeddings": 40, "embedding_dim": 8, "optimizer": {"rowwise_adagrad": {"lr": 0.1}}}
+    config = LargeEmbeddingsConfig.model_validate({"tables": [table]})
+    model, ema, fresh = (LargeEmbeddings(config) for _ in range(3))
+    states = [next(iter(one.fused_optimizer().states().values())) for one in (model, fresh)]
+    for one in (model, ema):
+        one.weight("user").data.zero_()
+    states[0]["sum"].uniform_(1, 2)
+    embsnap.save({"model": model, "ema": ema, "optimizer": model.fused_optimizer()}, f"{tmp_path}/saved")
+    assert embsnap.restore(fresh, f"{tmp_path}/saved").notes == ()
+    assert torch.equal(states[1]["sum"], states[0]["sum"])
+
+
 def test_two_models_have_to_be_told_apart(tmp_path) -> None:
     model = averaged(tmp_path, actor=1.0, critic=2.0)
     with pytest.raises(NotFoundError, match=f"actor/{KEY}, critic/{KEY}") as caught:
