@@ -36,13 +36,14 @@ from embsnap.live.ranks import Ranks
 from embsnap.live.save_entries import Contribution, RankManifest, StateForm, contribution
 from embsnap.live.save_manifest import merge
 from embsnap.live.save_share import Description, describe, share
+from embsnap.live.save_vocabularies import saved_vocabularies
 from embsnap.live.state_tree import StateTree, state_tree
 from embsnap.model.findings import Finding
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.memory import available_memory
 from embsnap.ops.warmstart.sources import Sources
 from embsnap.storage.base import Store
-from embsnap.storage.uri import Uri, absolute_uri, is_remote, open_store
+from embsnap.storage.uri import Uri, is_remote, open_store
 
 __all__ = ["PendingSave", "SaveOptions", "async_save", "save"]
 
@@ -55,7 +56,7 @@ class SaveOptions:
     """How a model is saved. Every rank gives the same."""
 
     config: LargeEmbeddingsConfig | None = None
-    """Whose tables' vocabularies the snapshot is to name, so that the next warm start finds them."""
+    """Whose tables' vocabularies the snapshot is to name, so that the next warm start finds them; all are saved."""
     optimizer_state: StateForm = "tensor"
     """Of sharded tensors outside of modules: `tensor` writes each as one tensor, beside which torchsnapshot 0.1.0 can
     restore the model; `sharded` as it lies, which only torchsnapshot's main branch can read."""
@@ -86,6 +87,7 @@ def save(
 
     Raises:
         UsageError, IncompatibleError: Something in the state cannot be saved; nothing was written.
+        NotFoundError, IncompatibleError: A table of the config is not saved, or its vocabulary is of another table.
         RefusedError: `destination-taken`, or `half-filled`: a fill of the model failed.
         StorageError: The storage failed on a rank; nothing reads as a snapshot at `uri`.
     """
@@ -106,8 +108,8 @@ def async_save(
     the call. What can be refused is refused here.
 
     Raises:
-        UsageError, IncompatibleError, RefusedError, StorageError: As `save`; `bad-option` also where the host has no
-            memory for the copy.
+        UsageError, NotFoundError, IncompatibleError, RefusedError, StorageError: As `save`; `bad-option` also where
+            the host has no memory for the copy.
     """
     saving = _Saving(_app_state(model, uri, options), uri, options, progress)
     try:
@@ -243,7 +245,9 @@ class _Saving:
         if self.ranks.rank != 0:
             return _Run("", "", (), {})
         notes = check_destination(self._store)
-        vocabularies = _vocabularies(self._options)
+        sources = Sources(options=self._options.storage_options, threads=self._options.threads, progress=SILENT)
+        config = self._options.config
+        vocabularies = {} if config is None else saved_vocabularies(config, self._tree, sources)
         # Locations begin with the digest. Its token lets metadata differ, by which snapshots are told apart.
         digest = hashlib.sha256(repr((secrets.token_hex(), descriptions)).encode()).hexdigest()
         return _Run(claim_run(self._store, digest, TOOL), digest, notes, vocabularies)
@@ -288,11 +292,3 @@ def _copied(own: Contribution) -> Contribution:
         )
     portions = (replace(portion, tensor=portion.tensor.to("cpu", copy=True)) for portion in own.portions)
     return replace(own, portions=tuple(portions))
-
-
-def _vocabularies(options: SaveOptions) -> dict[str, TableVocabulary]:
-    if options.config is None:
-        return {}
-    sources = Sources(options=options.storage_options, threads=options.threads, progress=SILENT)
-    refs = {table.name: sources.new_vocabulary(table)[1] for table in options.config.tables if table.vocab is not None}
-    return {name: TableVocabulary(absolute_uri(ref.uri), ref.fingerprint) for name, ref in refs.items()}

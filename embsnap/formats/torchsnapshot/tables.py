@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from embsnap.errors import ErrorKind, NotFoundError, SnapshotError
@@ -17,7 +17,7 @@ from embsnap.model.manifest import ChunkedTensorEntry, DTensorEntry, TensorEntry
 from embsnap.model.paths import last_segment, split_entry_path
 from embsnap.model.table import Sharding, StoredArray, Table
 
-__all__ = ["TableIndex", "first_of_all_in_model"]
+__all__ = ["TableIndex", "first_of_all_in_model", "named_weights"]
 
 _WEIGHT_KEY = re.compile(r"(?:^|\.)(?:embedding_bags|embeddings)\.(?P<table>[^./]+)\.weight$")
 
@@ -34,7 +34,7 @@ class TableIndex:
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
         arrays = [path for path, ranked in listing.by_path.items() if any(map(is_array, ranked.values()))]
-        self.names = {path: name for path, name in _named_weights(arrays) if _is_matrix(listing, path)}
+        self.names = {path: name for path, name in named_weights(arrays) if _is_matrix(listing, path)}
         self.states: dict[str, list[str]] = {path: [] for path in self.names}
         self.unattached: list[str] = []
         self._by_name: dict[str, list[str]] = {}
@@ -153,7 +153,8 @@ def first_of_all_in_model(paths: Sequence[str]) -> Sequence[str]:
     return [path for path in paths if path.startswith("model/")] or paths
 
 
-def _named_weights(paths: list[str]) -> Iterator[tuple[str, str]]:
+def named_weights(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Those logical paths that are of a table's weight, by their state keys, each with the table's name."""
     for path in paths:
         match = _WEIGHT_KEY.search(last_segment(path))
         if match is not None:

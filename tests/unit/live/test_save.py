@@ -20,7 +20,7 @@ from torchsnapshot import Snapshot, StateDict  # noqa: E402
 
 import embsnap  # noqa: E402
 from embsnap.config.embedding import LargeEmbeddingsConfig  # noqa: E402
-from embsnap.errors import ErrorKind, IncompatibleError, RefusedError, StorageError, UsageError  # noqa: E402
+from embsnap.errors import EmbsnapError, ErrorKind, IncompatibleError, RefusedError, StorageError, UsageError  # noqa: E402
 from embsnap.formats.torchsnapshot import layout  # noqa: E402
 from embsnap.formats.vocabulary_writer import write_vocabulary  # noqa: E402
 from embsnap.live import save as saving  # noqa: E402
@@ -226,6 +226,27 @@ def test_the_vocabularies_of_a_config_are_recorded(tmp_path: Path) -> None:
     assert sidecar is not None
     assert {name: found.uri for name, found in sidecar.tables.items()} == {"user": str(tmp_path / "user.parquet")}
     assert sidecar.tables["user"].fingerprint.startswith("v1:int64:3:")
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "kind", "said"),
+    [
+        ({"name": "usr"}, range(3), ErrorKind.NO_SUCH_TABLE, "one of user, item, query"),
+        ({"num_embeddings": 70}, range(70), ErrorKind.SHAPE_MISMATCH, r"expected \[70, 3\], found \[7, 3\]"),
+        ({}, range(8), ErrorKind.ROW_OUT_OF_RANGE, "trained with"),
+    ],
+    ids=["unknown", "other shape", "rows beyond"],
+)
+def test_a_vocabulary_of_another_table_is_not_recorded(
+    tmp_path: Path, table: dict[str, Any], rows: range, kind: ErrorKind, said: str
+) -> None:
+    write_vocabulary(make_vocabulary(list(rows)), str(tmp_path / "v.parquet"))
+    fields = {"name": "user", "num_embeddings": 7, "embedding_dim": 3, "vocab": str(tmp_path / "v.parquet")} | table
+    config = LargeEmbeddingsConfig.model_validate({"tables": [fields]})
+    with pytest.raises(EmbsnapError, match=said) as caught:
+        embsnap.save(Model(1), str(tmp_path / "s"), options=embsnap.SaveOptions(config=config))
+    assert caught.value.kind is kind
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_copy_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
