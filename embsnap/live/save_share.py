@@ -1,8 +1,8 @@
 """Who writes what: of the same bytes on several ranks, one copy.
 
 A leaf that is the same on every rank stands in the snapshot once, for a job of any size: torchsnapshot finds no copy of
-its own for a rank that was not there when it was saved. A rectangle of a sharded tensor that several ranks hold is
-written by the lowest of them.
+its own for a rank that was not there when it was saved. So does one that may differ until every rank takes it from
+rank 0, before its next use. A rectangle of a sharded tensor that several ranks hold is written by the lowest of them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def describe(tree: StateTree, *, alone: bool) -> dict[str, Description]:
         if isinstance(leaf, ShardedLeaf):
             offsets = tuple(part.offsets for part in leaf.parts)
             described[path] = Boxes(leaf.shape, leaf.dtype.name, offsets, _sizes(leaf))
-        elif alone:
+        elif alone or path in tree.broadcast:
             described[path] = ""
         else:
             described[path] = None if _is_of_shard(path, leaf, keys) else _digest(leaf)

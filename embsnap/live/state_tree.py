@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 from torchrec.distributed.types import ShardedTensor
 
 from embsnap.errors import ErrorKind, IncompatibleError, UsageError
@@ -76,6 +77,8 @@ class StateTree:
     """By logical path."""
     modules: set[str] = field(default_factory=set)
     """App keys whose state is a module's."""
+    broadcast: set[str] = field(default_factory=set)
+    """Logical paths of tensors that every rank takes from rank 0 before it next uses them."""
 
 
 def state_tree(app_state: Mapping[str, Any]) -> StateTree:
@@ -90,11 +93,28 @@ def state_tree(app_state: Mapping[str, Any]) -> StateTree:
     """
     tree = StateTree()
     for key, stateful in app_state.items():
-        if isinstance(stateful, nn.Module):
-            tree.modules.add(key)
         state = stateful.state_dict() if hasattr(stateful, "state_dict") else stateful
         _walk(tree, escape(key), state)
+        if isinstance(stateful, nn.Module):
+            tree.modules.add(key)
+            tree.broadcast.update(_broadcast(tree, escape(key), stateful))
     return tree
+
+
+def _broadcast(tree: StateTree, app_key: str, module: nn.Module) -> set[str]:
+    """The buffers that DistributedDataParallel sends to all ranks at the beginning of each forward."""
+    addresses = {
+        buffer.data_ptr()
+        for part in module.modules()
+        if isinstance(part, DistributedDataParallel) and part.broadcast_buffers
+        for name, buffer in part.module.named_buffers()
+        if name not in part.parameters_to_ignore and buffer.numel()
+    }
+    return {
+        path
+        for path, leaf in tree.leaves.items()
+        if path.startswith(f"{app_key}/") and isinstance(leaf, TensorLeaf) and leaf.tensor.data_ptr() in addresses
+    }
 
 
 def _walk(tree: StateTree, path: str, value: Any) -> None:

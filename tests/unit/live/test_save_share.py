@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchrec")
+
+import torch.distributed as dist  # noqa: E402
+from torch.nn.parallel import DistributedDataParallel  # noqa: E402
 
 from embsnap.errors import ErrorKind, IncompatibleError, SnapshotError  # noqa: E402
 from embsnap.live.parts import LocalPart  # noqa: E402
@@ -63,6 +67,24 @@ def test_what_is_alike_stands_under_rank_0_for_all() -> None:
     assert "1/extra/step" not in entries
     assert boxes(entries["0/model/ebc.t.weight"]) == [((0, 0), (3, 4))]
     assert boxes(entries["1/model/ebc.t.weight"]) == [((3, 0), (3, 4))]
+
+
+@pytest.mark.parametrize("broadcast", [True, False])
+def test_buffers_that_are_broadcast_are_those_of_rank_0(tmp_path: Path, broadcast: bool) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        layers = (torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
+        model = DistributedDataParallel(torch.nn.Sequential(*layers))
+        model.broadcast_buffers = broadcast
+        first = state_tree({"model": model})
+        later = {key: value + 1 if "running" in key else value for key, value in model.state_dict().items()}
+        second = replace(first, leaves=state_tree({"model": later}).leaves)
+    finally:
+        dist.destroy_process_group()
+    entries = merged([first, second])
+    assert ("1/model/module.1.running_mean" in entries) is not broadcast
+    assert entries["0/model/module.1.running_mean"].replicated is broadcast
+    assert entries["0/model/module.0.weight"].replicated
 
 
 def test_what_differs_stands_under_each_rank() -> None:
