@@ -12,6 +12,7 @@ from embsnap.kernels.rows import check_rows
 from embsnap.live.state_tree import ShardedLeaf, StateTree, TensorLeaf
 from embsnap.ops.vocabulary_findings import refuse_errors, row_errors
 from embsnap.ops.warmstart.sources import Sources
+from embsnap.storage.uri import absolute_uri
 
 __all__ = ["saved_vocabularies"]
 
@@ -38,7 +39,7 @@ def saved_vocabularies(config: LargeEmbeddingsConfig, tree: StateTree, sources: 
             check = check_rows(vocabulary.rows_N, table.num_embeddings)
             remedy = "give the vocabulary that the table is trained with"
             refuse_errors(row_errors(vocabulary, check, table.num_embeddings, remedy=remedy))
-            recorded[table.name] = TableVocabulary(ref.uri, ref.fingerprint)
+            recorded[table.name] = TableVocabulary(absolute_uri(ref.uri), ref.fingerprint)
     return recorded
 
 

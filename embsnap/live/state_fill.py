@@ -83,7 +83,7 @@ def plan_state_fill(table: LiveTable, planned: PlannedTable, optimizer: LiveOpti
         step = _step(table, live, stored, optimizer) if counters and stored else None
         return StateFill(table, reset=counters, step=step)
     if not stored:
-        notes = _not_carried(table, planned, "the snapshot has none")
+        notes = _not_carried(table, planned, _none_stored(planned))
         return StateFill(table, reset=tuple(live.values()), notes=notes if live else ())
     if not live:
         return StateFill(table, notes=_not_carried(table, planned, "the live model keeps none"))
@@ -192,6 +192,16 @@ def _step(table: LiveTable, live: Mapping[str, LiveState], stored: _Stored, opti
             "neither",
         )
     return optimizer.step if "exp_avg" in live else None
+
+
+def _none_stored(planned: PlannedTable) -> str:
+    numbered = planned.old.snapshot.index.numbered if planned.old is not None else []
+    if not numbered:
+        return "the snapshot has none"
+    return (
+        "the snapshot has none by the table's name, only that of an optimizer of torch itself, by number "
+        f"({numbered[0]}); put it into a KeyedOptimizerWrapper of torchrec, whose state is saved by name"
+    )
 
 
 def _not_carried(table: LiveTable, planned: PlannedTable, reason: str) -> tuple[Finding, ...]:

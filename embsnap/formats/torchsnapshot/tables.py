@@ -29,6 +29,7 @@ class TableIndex:
         names: Logical path of a weight → name of its table, in file order.
         states: Logical path of a weight → logical paths of its optimizer states.
         unattached: States of some table that fit none, or several.
+        numbered: States of optimizers of torch itself, which know parameters by number only.
     """
 
     def __init__(self, listing: Listing) -> None:
@@ -37,6 +38,7 @@ class TableIndex:
         self.names = {path: name for path, name in named_weights(arrays) if _is_matrix(listing, path)}
         self.states: dict[str, list[str]] = {path: [] for path in self.names}
         self.unattached: list[str] = []
+        self.numbered: list[str] = []
         self._by_name: dict[str, list[str]] = {}
         self._by_key: dict[str, list[str]] = {}
         for path, name in self.names.items():
@@ -99,6 +101,8 @@ class TableIndex:
         for parameter, paths in group_by_parent(arrays).items():
             match = _WEIGHT_KEY.search(parameter)
             if match is None:
+                is_numbered = parameter.isdecimal()
+                self.numbered += [path for path in paths if is_numbered and path.split("/")[-3] == "state"]
                 continue
             owners = _owners(parameter, self._by_name.get(match["table"], []))
             if len({path.partition("/")[0] for path in paths}) == 1:  # two optimizers would be of two models
