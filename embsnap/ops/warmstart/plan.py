@@ -373,7 +373,7 @@ def _report(table: PlannedTable, *, applied: bool) -> TableReport:
         embedding_dim=table.weight_to_write.shape[1],
         dtype=table.weight_to_write.dtype.name,
         source_uri=None if table.old is None else table.old.snapshot.uri,
-        source_table=None if table.old is None else table.old.table.name,
+        source_table=None if table.old is None else table.old.shown_name,
         alignment=table.alignment,
         counts=table.counts,
         coverage=table.coverage,

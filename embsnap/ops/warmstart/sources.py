@@ -56,6 +56,12 @@ class OldTable:
     progress: Progress
     """Is told of rows that are fetched in advance."""
 
+    @property
+    def shown_name(self) -> str:
+        """Its name, or its path where the snapshot has several of that name."""
+        is_only = list(self.snapshot.index.names.values()).count(self.table.name) == 1
+        return self.table.name if is_only else self.table.weight.path
+
     def fetching(self, old: ArrayReader, wanted: Sequence[NDArray[np.int64] | None] | None, num_rows: int) -> Fetching:
         """Of one of the table's arrays, for `num_rows` new rows; `wanted` as for `ArrayReader.stage`, but for Nones."""
         named = None if wanted is None else [rows_N for rows_N in wanted if rows_N is not None]

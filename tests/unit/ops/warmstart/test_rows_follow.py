@@ -135,3 +135,10 @@ def test_two_tables_of_one_snapshot_and_a_cold_one(tmp_path, days, make_rows) ->
     np.testing.assert_array_equal(read_array(f"{tmp_path}/out", "country"), rows["user_country"])
     np.testing.assert_array_equal(read_array(f"{tmp_path}/out", "member"), rows["user"])
     np.testing.assert_array_equal(read_array(f"{tmp_path}/out", "cold"), np.full((5, 3), 0.5, np.float32))
+
+
+def test_the_report_tells_tables_of_one_name_apart(days, make_rows) -> None:
+    path = "ema/ebc.embedding_bags.user.weight"
+    days.old(make_rows(3, 2), [1], **{path: make_rows(3, 2)})
+    days.table, days.pretrained = {"vocab": None}, {"emb_name": path, "by_position": True, "vocab": None}
+    assert days.plan(3).tables[0].source_table == path
