@@ -165,7 +165,7 @@ def test_tables_with_fused_optimizers_stay_where_they_are(move: Callable[[torch.
     """torch forgets what a parameter's backward pass is hooked to when it is moved: nothing would train it."""
     table = {"name": "user", "num_embeddings": 4, "embedding_dim": 4, "optimizer": {"sgd": {"lr": 1.0}}}
     embeddings = LargeEmbeddings(LargeEmbeddingsConfig.model_validate({"tables": [table]}))
-    before = embeddings.weight("user").detach().clone()
+    before = torch.nn.init.normal_(embeddings.weight("user")).detach().clone()
     with pytest.raises(UsageError, match="as it was built") as caught:
         move(torch.nn.Sequential(embeddings))
     assert caught.value.kind is ErrorKind.BAD_OPTION
