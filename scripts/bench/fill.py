@@ -4,8 +4,8 @@
 
 The snapshot is torchsnapshot's own; each measurement is a fresh process that builds the module, touches its memory,
 reads the snapshot once to have it in the page cache, and then times the fill alone. embsnap fills it as it is, and once
-more with the sidecar that `embsnap verify --write-checksums` adds, so that every block is compared. Goals for both: 4 x
-faster, under 256 MB of memory beyond the module's.
+more with the sidecar that `embsnap verify --write-checksums` adds, so that every block is compared. Goals of the first:
+4 x faster, under 256 MB of memory beyond the module's.
 """
 
 from __future__ import annotations
