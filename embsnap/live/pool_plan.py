@@ -158,8 +158,7 @@ def _compared(options: PoolOptions, names: list[str], tables: PoolTables) -> Poo
 
 
 def _check_strata(strata: tuple[StratifierConfig, ...]) -> None:
-    names = [found.name for found in strata]
-    doubled = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    doubled = _doubled([found.name for found in strata])
     if doubled:
         raise UsageError(
             ErrorKind.BAD_OPTION,
@@ -171,9 +170,13 @@ def _check_strata(strata: tuple[StratifierConfig, ...]) -> None:
         )
 
 
+def _doubled(names: list[str]) -> list[str]:
+    """Those that stand there more than once."""
+    return [name for name in dict.fromkeys(names) if names.count(name) > 1]
+
+
 def _check_written(kept: tuple[str, ...], names: list[str]) -> None:
-    columns = [*kept, *names]
-    doubled = [column for column in dict.fromkeys(columns) if columns.count(column) > 1]
+    doubled = _doubled([*kept, *names])
     if doubled:
         raise UsageError(
             ErrorKind.BAD_OPTION,
