@@ -6,7 +6,7 @@ Shape suffixes: B examples of a batch, F discrete features, D embedding_dim.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,14 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 from embsnap.config.embedding import EmbeddingBagConfig, LargeEmbeddingsConfig, SmallEmbeddingsConfig
 from embsnap.config.policies import Mode, Pooling
 from embsnap.errors import ErrorKind, UsageError
-from embsnap.live.optimizers import FusedOptimizer, ShardedFusedOptimizer, fuse_optimizer, is_fused
+from embsnap.live.optimizers import (
+    FusedOptimizer,
+    FusedState,
+    ShardedFusedOptimizer,
+    fuse_optimizer,
+    fused_state,
+    is_fused,
+)
 from embsnap.model.dtypes import DTYPES, DType
 
 __all__ = ["LargeEmbeddings", "SmallEmbeddings"]
@@ -79,9 +86,10 @@ class LargeEmbeddings(nn.Module):
         self.config = config
         self.ebc = _build_collection(config.tables, torch.device(device), dtypes or {}, is_weighted)
         self.surgery_cut_point = nn.Identity()
-        if self.mode is Mode.TRAIN:
-            self._fuse_optimizers(table.name for table in config.tables)
-        else:
+        self.register_load_state_dict_pre_hook(_check_not_assigned)
+        self.register_load_state_dict_post_hook(_fuse_again)
+        self._adopt_parameters()
+        if self.mode is not Mode.TRAIN:
             self.eval().requires_grad_(False)
 
     def forward(self, sparse_features: KeyedJaggedTensor) -> KeyedTensor:
@@ -100,20 +108,21 @@ class LargeEmbeddings(nn.Module):
             return self.surgery_cut_point(self.ebc(sparse_features))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Fuse the optimizers again where a table gets its memory: torch forgets the hooks of what it replaces."""
-        if not isinstance(self.ebc, EmbeddingBagCollection):  # sharded, or quantised
-            return self._applied(fn, recurse)
-        fused = [table.name for table in self.config.tables if is_fused(self.weight(table.name))]
-        for table in fused:
-            _check_stays(self.weight(table), fn)
-        applied = self._applied(fn, recurse)
-        self.ebc._device = next(self.parameters()).device  # which torch leaves as it was
-        self._fuse_optimizers(table for table in fused if not is_fused(self.weight(table)))
+        for weight in self._fused_weights().values():
+            _check_stays(weight, fn)
+        applied: Self = super()._apply(fn, recurse)
+        self._adopt_parameters()
         return applied
 
-    def _applied(self, fn: Callable[[Tensor], Tensor], recurse: bool) -> Self:
-        applied: Self = super()._apply(fn, recurse)
-        return applied
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied or pickled: the module, and the optimizers that torch leaves out."""
+        states = {table: fused_state(weight) for table, weight in self._fused_weights().items()}
+        return self.__dict__ | {"_fused_states": states}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        states = state.pop("_fused_states")
+        super().__setstate__(state)
+        self._adopt_parameters(states)
 
     def weight(self, table: str) -> nn.Parameter:
         """The weight of a table, `[num_embeddings, embedding_dim]`."""
@@ -136,11 +145,47 @@ class LargeEmbeddings(nn.Module):
             return ShardedFusedOptimizer(kernels, "ebc", schedules)
         return FusedOptimizer(self, schedules)
 
-    def _fuse_optimizers(self, tables: Iterable[str]) -> None:
-        for table in tables:
-            optimizer = self.config.optimizer_of(table)
-            if optimizer is not None:
-                fuse_optimizer(self.weight(table), optimizer)
+    def _fused_weights(self) -> dict[str, nn.Parameter]:
+        """Table → weight, of those that the backward pass updates; none of a sharded or quantised collection."""
+        if not isinstance(self.ebc, EmbeddingBagCollection):
+            return {}
+        weights = {table.name: self.weight(table.name) for table in self.config.tables}
+        return {table: weight for table, weight in weights.items() if is_fused(weight)}
+
+    def _adopt_parameters(self, states: Mapping[str, FusedState] = {}) -> None:
+        """Fuse the optimizers of parameters that are new: torch forgets them where it replaces or copies one."""
+        if not isinstance(self.ebc, EmbeddingBagCollection):
+            return
+        self.ebc._device = next(self.parameters()).device  # which torch leaves as it was
+        for table in self.config.tables if self.mode is Mode.TRAIN else ():
+            weight, optimizer = self.weight(table.name), self.config.optimizer_of(table.name)
+            if optimizer is not None and not is_fused(weight):
+                fuse_optimizer(weight, optimizer, states.get(table.name))
+
+
+def _fuse_again(module: nn.Module, incompatible_keys: object) -> None:
+    """After `load_state_dict(assign=True)`, which gives a module of the meta device its memory."""
+    assert isinstance(module, LargeEmbeddings)
+    module._adopt_parameters()
+
+
+def _check_not_assigned(
+    module: nn.Module, state_dict: Mapping[str, Any], prefix: str, local_metadata: Mapping[str, Any], *_: object
+) -> None:
+    """Refuse `load_state_dict(assign=True)` of tables whose optimizer has state already."""
+    assert isinstance(module, LargeEmbeddings)
+    if not local_metadata.get("assign_to_params_buffers"):
+        return
+    for table, weight in module._fused_weights().items():
+        if prefix + _key(table) in state_dict and not weight.is_meta:
+            raise UsageError(
+                ErrorKind.BAD_OPTION,
+                "a table cannot be replaced once an optimizer is fused into its backward pass",
+                where=f"LargeEmbeddings, table {table}",
+                expected="load_state_dict without assign=True",
+                found="assign=True",
+                hint="without it, the values are copied into the table, and the optimizer keeps its state",
+            )
 
 
 def _check_stays(weight: nn.Parameter, fn: Callable[[Tensor], Tensor]) -> None:
@@ -187,7 +232,6 @@ def _build_collection(
         ebc.embedding_bags[name].to(getattr(torch, dtype.name))
     if device.type != "meta":
         ebc.to_empty(device=device)
-        ebc._device = device  # to_empty leaves what ebc.device says at meta
     return ebc
 
 

@@ -6,7 +6,7 @@ Shape suffixes: V rows of a table, D embedding_dim.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +27,25 @@ from embsnap.config.optimizer import (
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.live.schedules import learning_rate_at
 
-__all__ = ["FusedOptimizer", "ShardedFusedOptimizer", "fuse_optimizer", "has_fused_kernel", "is_fused"]
+__all__ = [
+    "FusedOptimizer",
+    "FusedState",
+    "ShardedFusedOptimizer",
+    "fuse_optimizer",
+    "fused_state",
+    "has_fused_kernel",
+    "is_fused",
+]
 
 
-def fuse_optimizer(parameter: nn.Parameter, config: OptimizerConfig) -> None:
+class FusedState(NamedTuple):
+    """What a fused optimizer has come to."""
+
+    tensors: dict[str, Tensor]
+    learning_rate: float
+
+
+def fuse_optimizer(parameter: nn.Parameter, config: OptimizerConfig, state: FusedState | None = None) -> None:
     """Let `backward()` update a table at once, as torchrec's `apply_optimizer_in_backward` does.
 
     The parameter keeps no gradient afterwards. Its optimizer state exists from now on (all zero), so that it can be
@@ -41,6 +56,7 @@ def fuse_optimizer(parameter: nn.Parameter, config: OptimizerConfig) -> None:
         parameter: Weight of a table, `[V, D]`.
         config: Its `learning_rate`, if any, holds once `FusedOptimizer.set_step` is called; until then the `lr` of
             the algorithm does.
+        state: Of the same optimizer of another parameter, to go on from.
     """
     optimizer_class, arguments = _torch_optimizer(config, parameter.dtype)
     apply_optimizer_in_backward(optimizer_class, [parameter], arguments)
@@ -48,6 +64,10 @@ def fuse_optimizer(parameter: nn.Parameter, config: OptimizerConfig) -> None:
         _initialize_state(_optimizer_of(parameter), parameter)
     elif "betas" in arguments:
         _rename_betas(parameter, arguments)
+    if state is not None:
+        optimizer = _optimizer_of(parameter)
+        optimizer.state[parameter].update(state.tensors)
+        optimizer.param_groups[0]["lr"] = state.learning_rate
 
 
 def _rename_betas(parameter: Any, arguments: dict[str, Any]) -> None:
@@ -60,6 +80,12 @@ def _rename_betas(parameter: Any, arguments: dict[str, Any]) -> None:
 def is_fused(parameter: nn.Parameter) -> bool:
     """Whether the backward pass updates it."""
     return hasattr(parameter, "_in_backward_optimizers")
+
+
+def fused_state(parameter: nn.Parameter) -> FusedState:
+    """The state of its fused optimizer, live."""
+    optimizer = _optimizer_of(parameter)
+    return FusedState(dict(optimizer.state[parameter]), optimizer.param_groups[0]["lr"])
 
 
 def has_fused_kernel(config: OptimizerConfig, device: torch.device) -> bool:

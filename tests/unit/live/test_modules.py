@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import io
 from collections.abc import Callable
 
 import pytest
@@ -191,3 +193,81 @@ def test_tables_of_the_meta_device_are_trained_once_they_have_memory(algorithm: 
     for state, expected in zip(*(list(model.fused_optimizer().states().values()) for model in models), strict=True):
         assert state.keys() == expected.keys()
         assert all(torch.equal(state[name], expected[name]) for name in state)
+
+
+def through_pickle(embeddings: LargeEmbeddings) -> LargeEmbeddings:
+    file = io.BytesIO()
+    torch.save(embeddings, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+def trained(embeddings: LargeEmbeddings) -> LargeEmbeddings:
+    embeddings(features_of(user=[[1, 2]], post=[[2]])).values().square().sum().backward()
+    return embeddings
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, through_pickle])
+@pytest.mark.parametrize("algorithm", ["sgd", "adagrad", "rowwise_adagrad", "adam"])
+def test_a_copy_trains_on_as_its_original_does(
+    algorithm: str, copied: Callable[[LargeEmbeddings], LargeEmbeddings]
+) -> None:
+    """torch copies parameters without what they are hooked to: nothing would train the copy."""
+    config = config_of({"name": "user", "optimizer": {algorithm: {"lr": 1.0}}}, {"name": "post"})
+    original = filled(LargeEmbeddings(config))
+    original.fused_optimizer().param_groups[0]["lr"] = 0.125
+    trained(original).zero_grad()
+    other = copied(torch.nn.Sequential(original))[0]
+    kept = other.weight("user").detach().clone()
+    trained(original)
+    assert torch.equal(other.weight("user"), kept)
+    trained(other)
+    assert torch.equal(other.weight("user"), original.weight("user"))
+    assert not torch.equal(other.weight("user"), kept)
+    assert other.weight("user").grad is None
+    assert torch.equal(other.weight("post").grad, original.weight("post").grad)
+    assert other.fused_optimizer().learning_rates() == original.fused_optimizer().learning_rates()
+    states = [embeddings.fused_optimizer().states() for embeddings in (original, other)]
+    torch.testing.assert_close(*states, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("mode", [Mode.EVALUATE, Mode.INFERENCE])
+def test_a_copy_of_a_frozen_module_is_frozen(mode: Mode) -> None:
+    embeddings = filled(LargeEmbeddings(config_of({"name": "user", "optimizer": {"sgd": {"lr": 1.0}}}), mode=mode))
+    other = copy.deepcopy(embeddings)
+    assert not other.training
+    assert not other(features_of(user=[[1]]))["user"].requires_grad
+    assert torch.equal(other.weight("user"), embeddings.weight("user"))
+
+
+def test_a_module_of_the_meta_device_knows_where_it_came_to() -> None:
+    embeddings = LargeEmbeddings(config_of({"name": "user"}), device="meta", mode=Mode.EVALUATE)
+    embeddings.load_state_dict({"ebc.embedding_bags.user.weight": torch.ones(10, 4)}, assign=True)
+    assert embeddings.ebc.device == torch.device("cpu")
+    assert embeddings(features_of(user=[[1]]))["user"].tolist() == [[1.0] * 4]
+
+
+def test_tables_of_the_meta_device_are_trained_once_they_are_assigned() -> None:
+    config = config_of({"name": "user", "optimizer": {"adagrad": {"lr": 1.0}}}, {"name": "post"})
+    built = filled(LargeEmbeddings(config))
+    assigned = torch.nn.Sequential(LargeEmbeddings(config, device="meta"))
+    values = {f"0.{key}": value.clone() for key, value in built.state_dict().items()}
+    assigned.load_state_dict(values, assign=True)
+    assert torch.equal(trained(assigned[0]).weight("user"), trained(built).weight("user"))
+    assert assigned[0].ebc.device == torch.device("cpu")
+    assert torch.equal(assigned[0].weight("user"), values["0.ebc.embedding_bags.user.weight"])
+
+
+def test_tables_with_fused_optimizers_are_not_replaced() -> None:
+    config = config_of({"name": "user", "optimizer": {"adagrad": {"lr": 1.0}}}, {"name": "post"})
+    model = torch.nn.Sequential(filled(LargeEmbeddings(config)))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    other = {key: torch.zeros_like(value) for key, value in before.items()}
+    with pytest.raises(UsageError, match="without assign=True") as caught:
+        model.load_state_dict(other, assign=True)
+    assert caught.value.kind is ErrorKind.BAD_OPTION
+    torch.testing.assert_close(model.state_dict(), before)
+    model.load_state_dict({key: value for key, value in other.items() if "post" in key}, assign=True, strict=False)
+    model.load_state_dict(other)
+    before = filled(model[0], seed=1).weight("user").detach().clone()
+    assert not torch.equal(trained(model[0]).weight("user"), before)
