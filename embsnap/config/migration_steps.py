@@ -280,7 +280,7 @@ class SplitStep(BaseConfig):
 
     table: Text
     parts: Annotated[dict[TableName, PartConfig], Field(min_length=1)]
-    rest: RestRule | TableName = RestRule.REFUSE
+    rest: Annotated[RestRule | TableName, Field(union_mode="left_to_right")] = RestRule.REFUSE
     """What becomes of all others: `refuse`, `drop`, or the name of another table that takes them."""
 
 

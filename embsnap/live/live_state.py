@@ -74,17 +74,28 @@ def initialize_states(optimizer: torch.optim.Optimizer | None, tables: Sequence[
     It is what it would be at the beginning of that step. All else stays as it is: rows, gradients, learning rates, and
     what the optimizer does with other parameters.
     """
-    for keyed in _keyed(optimizer):
-        if isinstance(keyed, KeyedOptimizerWrapper):
-            named = [keyed.params[key] for key in keyed.params if any(_is_of(key, table) for table in tables)]
-            stateless = [parameter for parameter in named if parameter.requires_grad and not keyed.state.get(parameter)]
-            if stateless:
-                _make_states(keyed, stateless)
+    for lazy in _lazy(optimizer):
+        trained = [parameter for group in lazy.param_groups for parameter in group["params"]]
+        if isinstance(lazy, KeyedOptimizer):
+            named = [lazy.params[key] for key in lazy.params if any(_is_of(key, table) for table in tables)]
+        else:
+            weights = [table.parameter for table in tables]
+            named = [parameter for parameter in trained if any(parameter is weight for weight in weights)]
+        stateless = [parameter for parameter in named if parameter.requires_grad and not lazy.state.get(parameter)]
+        if stateless:
+            _make_states(lazy, trained, stateless)
 
 
-def _make_states(keyed: KeyedOptimizerWrapper, parameters: Sequence[Tensor]) -> None:
+def _lazy(optimizer: torch.optim.Optimizer | None) -> Iterator[torch.optim.Optimizer]:
+    """Those that make a parameter's state in its first step."""
+    if optimizer is not None and not isinstance(optimizer, KeyedOptimizer):
+        yield optimizer
+    yield from (keyed for keyed in _keyed(optimizer) if isinstance(keyed, KeyedOptimizerWrapper))
+
+
+def _make_states(optimizer: torch.optim.Optimizer, everything: Sequence[Tensor], parameters: Sequence[Tensor]) -> None:
     """A step of these parameters alone that changes none: without gradients, at the rate 0; it is not counted."""
-    everything, groups = list(keyed.params.values()), keyed.param_groups
+    groups = optimizer.param_groups
     gradients, kept = [parameter.grad for parameter in everything], [dict(group) for group in groups]
     try:
         for parameter in everything:
@@ -93,13 +104,13 @@ def _make_states(keyed: KeyedOptimizerWrapper, parameters: Sequence[Tensor]) -> 
             parameter.grad = torch.zeros_like(parameter)
         for group in groups:
             group.update({name: 0.0 for name in ("lr", "weight_decay") if name in group})
-        keyed.step()
+        optimizer.step()
     finally:
         for parameter, gradient in zip(everything, gradients, strict=True):
             parameter.grad = gradient
         for group, before in zip(groups, kept, strict=True):
             group.update(before)
-    for state in (keyed.state[parameter] for parameter in parameters):
+    for state in (optimizer.state[parameter] for parameter in parameters):
         for counter in _COUNTERS & state.keys():
             state[counter] = torch.zeros_like(state[counter]) if isinstance(state[counter], Tensor) else 0
 

@@ -22,7 +22,7 @@ from embsnap.model.table import StateLayout, TableState
 from embsnap.ops.warmstart.state_rows import CarriedState, FoldedState
 from embsnap.ops.warmstart.table import PlannedTable
 
-__all__ = ["StateFill", "plan_state_fill"]
+__all__ = ["StateFill", "numbered_states", "plan_state_fill"]
 
 _Source: TypeAlias = CarriedState | FoldedState
 _Stored: TypeAlias = Mapping[str, tuple[TableState, _Source]]
@@ -194,13 +194,18 @@ def _step(table: LiveTable, live: Mapping[str, LiveState], stored: _Stored, opti
     return optimizer.step if "exp_avg" in live else None
 
 
+def numbered_states(planned: PlannedTable) -> list[str]:
+    """Those of the snapshot, of whatever parameters, that are known by number alone."""
+    return planned.old.snapshot.index.numbered if planned.old is not None else []
+
+
 def _none_stored(planned: PlannedTable) -> str:
-    numbered = planned.old.snapshot.index.numbered if planned.old is not None else []
+    numbered = numbered_states(planned)
     if not numbered:
         return "the snapshot has none"
     return (
         "the snapshot has none by the table's name, only that of an optimizer of torch itself, by number "
-        f"({numbered[0]}); put it into a KeyedOptimizerWrapper of torchrec, whose state is saved by name"
+        f"({numbered[0]}); build it from model.named_parameters(), and the names are saved too"
     )
 
 
@@ -210,7 +215,7 @@ def _not_carried(table: LiveTable, planned: PlannedTable, reason: str) -> tuple[
     if planned.state_policy is OptimizerStatePolicy.REFUSE:
         raise _mismatch(table, "optimizer state cannot follow the rows", "it on both sides", reason)
     message = f"no optimizer state follows the rows: {reason}"
-    remedy = "name the optimizer that trains the table (of torch, after its first step), or set optimizer_state: reset"
+    remedy = "name the optimizer that trains the table, or set optimizer_state: reset"
     return (Finding(Severity.NOTE, "state-not-carried", f"table {table.name}", message, remedy),)
 
 

@@ -14,7 +14,7 @@ from embsnap.live.live_state import LiveOptimizer, initialize_states
 from embsnap.live.lookup import check_lookup
 from embsnap.live.parts import is_sharded
 from embsnap.live.rank_reports import RankReport, report_of
-from embsnap.live.state_fill import StateFill, plan_state_fill
+from embsnap.live.state_fill import StateFill, numbered_states, plan_state_fill
 from embsnap.live.tables import LiveTable, check_dtype, forget_cached_rows
 from embsnap.model.findings import Finding, Severity
 from embsnap.model.progress import Progress
@@ -66,7 +66,10 @@ def find_targets(tables: Sequence[LiveTable], plan: WarmstartPlan, optimizer: Li
         check_dtype(table, planned[table.name].tap.dtype)
     if optimizer is None:
         return [Target(table, planned[table.name], StateFill(table)) for table in tables]
-    initialize_states(optimizer.optimizer, [table for table in tables if planned[table.name].state_to_write])
+    with_state = [
+        table for table in tables if planned[table.name].state_to_write or numbered_states(planned[table.name])
+    ]
+    initialize_states(optimizer.optimizer, with_state)
     return [
         Target(table, planned[table.name], plan_state_fill(table, planned[table.name], optimizer)) for table in tables
     ]

@@ -5,23 +5,27 @@ or that of a combined optimizer (`fused_opt.`). The state key of a fused optimiz
 (`user.momentum1`), that of a dense one does not (`exp_avg`). Fused state is sharded like the table; dense state of a
 sharded table is a plain tensor on each rank, without offsets: the states of that rank's shards of the weight, stacked
 along rows in the order of its manifest.
+
+An optimizer of torch itself has `<app key>/state/<number>/<state key>`; which parameter that is says
+`param_groups/<group>/param_names`, beside `params`, where the optimizer was built from `named_parameters()`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import count, takewhile
 from math import prod
 
 from embsnap.errors import ErrorKind, SnapshotError
 from embsnap.formats.torchsnapshot.arrays import assemble, assemble_entry, is_sharded, prove_cover
 from embsnap.formats.torchsnapshot.listing import Listing
 from embsnap.model.geometry import Box
-from embsnap.model.manifest import ChunkedTensorEntry, DTensorEntry, ShardedTensorEntry, TensorEntry
-from embsnap.model.paths import last_segment
+from embsnap.model.manifest import ChunkedTensorEntry, DTensorEntry, PrimitiveEntry, ShardedTensorEntry, TensorEntry
+from embsnap.model.paths import last_segment, unescape
 from embsnap.model.table import Piece, StateLayout, StoredArray, TableState
 
-__all__ = ["assemble_state", "column_cuts", "group_by_parent", "state_name"]
+__all__ = ["assemble_state", "column_cuts", "group_by_parameter", "is_numbered", "state_name"]
 
 _SINGLE_VALUE_NAMES = frozenset({"iter", "step"})
 """States that count steps, whatever their shape."""
@@ -160,11 +164,47 @@ def _misfit(logical: str, expected: str, found: object) -> SnapshotError:
     )
 
 
-def group_by_parent(paths: Iterable[str]) -> Mapping[str, list[str]]:
-    """Logical paths by the key of the container right above them, unescaped."""
+def group_by_parameter(listing: Listing, paths: Iterable[str]) -> Mapping[str, list[str]]:
+    """Logical paths by the parameter whose state they may be: the key of the container right above, unescaped.
+
+    Optimizers of torch itself number parameters. One built from `named_parameters()` keeps their names beside: a number
+    that is one parameter's on every rank stands for its name, any other for itself.
+    """
     grouped: dict[str, list[str]] = {}
+    names: dict[str, Mapping[str, str]] = {}
     for path in paths:
-        above = path.rpartition("/")[0]
-        if "/" in above:
-            grouped.setdefault(last_segment(above), []).append(path)
+        above, _, key = path.rpartition("/")[0].rpartition("/")
+        if above:
+            parameter = unescape(key)
+            if is_numbered(path):
+                optimizer = above.rpartition("/")[0]
+                if optimizer not in names:
+                    names[optimizer] = _names_of_numbers(listing, optimizer)
+                parameter = names[optimizer].get(parameter, parameter)
+            grouped.setdefault(parameter, []).append(path)
     return grouped
+
+
+def is_numbered(logical: str) -> bool:
+    """Whether it is a state of an optimizer of torch itself: `optimizer/state/0/exp_avg`."""
+    *above, number, _ = logical.split("/")
+    return len(above) > 1 and above[-1] == "state" and number.isdecimal()
+
+
+def _names_of_numbers(listing: Listing, optimizer: str) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for group in _children(listing, f"{optimizer}/param_groups"):
+        for number_at, name_at in zip(
+            _children(listing, f"{group}/params"), _children(listing, f"{group}/param_names"), strict=False
+        ):
+            numbers, names = listing.by_path[number_at], listing.by_path[name_at]
+            for rank in {*numbers, *names}:
+                number, name = (ranked.get(rank, ranked[min(ranked)]) for ranked in (numbers, names))
+                if isinstance(number, PrimitiveEntry) and isinstance(name, PrimitiveEntry):
+                    found.setdefault(number.serialized_value, set()).add(name.serialized_value)
+    return {number: names.pop() for number, names in found.items() if len(names) == 1}
+
+
+def _children(listing: Listing, path: str) -> Iterator[str]:
+    """Those of a list, in order."""
+    return takewhile(listing.by_path.__contains__, (f"{path}/{index}" for index in count()))

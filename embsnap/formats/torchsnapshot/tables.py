@@ -12,7 +12,7 @@ from embsnap.formats.torchsnapshot.arrays import assemble, assemble_entry, is_ar
 from embsnap.formats.torchsnapshot.collector import collector_paused
 from embsnap.formats.torchsnapshot.dtensors import is_copy
 from embsnap.formats.torchsnapshot.listing import Listing
-from embsnap.formats.torchsnapshot.states import assemble_state, group_by_parent
+from embsnap.formats.torchsnapshot.states import assemble_state, group_by_parameter, is_numbered
 from embsnap.model.manifest import ChunkedTensorEntry, DTensorEntry, TensorEntry
 from embsnap.model.paths import last_segment, split_entry_path
 from embsnap.model.table import Sharding, StoredArray, Table
@@ -29,7 +29,7 @@ class TableIndex:
         names: Logical path of a weight → name of its table, in file order.
         states: Logical path of a weight → logical paths of its optimizer states.
         unattached: States of some table that fit none, or several.
-        numbered: States of optimizers of torch itself, which know parameters by number only.
+        numbered: States of optimizers of torch itself of which no name is known.
     """
 
     def __init__(self, listing: Listing) -> None:
@@ -98,11 +98,10 @@ class TableIndex:
             return error
 
     def _attach(self, arrays: list[str]) -> None:
-        for parameter, paths in group_by_parent(arrays).items():
+        for parameter, paths in group_by_parameter(self._listing, arrays).items():
             match = _WEIGHT_KEY.search(parameter)
             if match is None:
-                is_numbered = parameter.isdecimal()
-                self.numbered += [path for path in paths if is_numbered and path.split("/")[-3] == "state"]
+                self.numbered += filter(is_numbered, paths if parameter.isdecimal() else ())
                 continue
             owners = _owners(parameter, self._by_name.get(match["table"], []))
             if len({path.partition("/")[0] for path in paths}) == 1:  # two optimizers would be of two models

@@ -81,6 +81,8 @@ class TableDraft:
     entities: Entities | None
     is_changed: bool = False
     """False if it is copied as it lies, entry by entry and byte by byte."""
+    is_moved: bool = False
+    """Whether its rows or columns are others than before, so that its state cannot stay as it is."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Of rows and entities, by what became of them."""
     casts: tuple[tuple[str, CastErrors], ...] = ()
@@ -97,8 +99,10 @@ class TableDraft:
         return from_numpy(self.rows.dtype)
 
     def with_rows(self, rows: RowNode, state: Iterable[StateDraft] | None = None) -> TableDraft:
-        """The same table with other rows."""
-        return replace(self, rows=rows, state=self.state if state is None else tuple(state), is_changed=True)
+        """The same table with other rows; without `state`, values of the same ones."""
+        if state is None:
+            return replace(self, rows=rows, is_changed=True)
+        return replace(self, rows=rows, state=tuple(state), is_changed=True, is_moved=True)
 
     def counting(self, **counts: int) -> TableDraft:
         """The same with more counted; counts of one name add up, but for `carried`, which is the last step's."""

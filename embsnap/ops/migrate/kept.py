@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +11,13 @@ from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.torchsnapshot.regrouping import Kept
 from embsnap.model.findings import Finding, Severity
 from embsnap.model.manifest import (
+    ChunkedTensorEntry,
     ContainerEntry,
     DTensorEntry,
     Entry,
     PrimitiveEntry,
     ShardedTensorEntry,
+    TensorEntry,
     is_replicated,
 )
 from embsnap.model.paths import escape, split_entry_path, unescape
@@ -28,8 +30,10 @@ def kept_entries(draft: Draft) -> tuple[Kept, tuple[Finding, ...]]:
     """Entries to take over, under the names and ranks that they have then, and notes on what is left out.
 
     Raises:
-        IncompatibleError: `not-representable`: fewer ranks could not hold what only the last ones have.
+        IncompatibleError: `not-representable`: fewer ranks could not hold what only the last ones have; or state that
+            is known by number alone would stay behind the rows that it may belong to.
     """
+    _check_numbered(draft)
     gone = _gone(draft)
     names = _Names(draft)
     kept: dict[tuple[int, str], Entry] = {}
@@ -54,6 +58,40 @@ def _gone(draft: Draft) -> set[str]:
         if path not in stays and not isinstance(table, Exception):
             gone |= {path, *source.index.states.get(path, ())}
     return gone
+
+
+def _check_numbered(draft: Draft) -> None:
+    """Refuse to move rows away from a state that may be theirs: an optimizer of torch numbers its parameters."""
+    index, by_path = draft.source.index, draft.source.listing.by_path
+    moved = {table.origin.weight.path: table for table in draft.tables.values() if table.is_moved}
+    for path in index.numbered:
+        shapes = list(_shapes(by_path[path].values()))
+        for weight_path, table in moved.items():
+            if not index.states.get(weight_path) and _fits(shapes, table.origin.weight.shape):
+                raise IncompatibleError(
+                    ErrorKind.NOT_REPRESENTABLE,
+                    "optimizer state is known by the number of its parameter alone; it may be of rows that would move",
+                    where=f"{path}, which has the shape of table {table.origin.name}",
+                    expected="names beside the numbers (param_names), or a fused or keyed optimizer",
+                    found=f"numbers, and shape {list(shapes[0])}",
+                    hint="save the job with an optimizer that was built from model.named_parameters(); or take the "
+                    "tables alone: embsnap warmstart",
+                )
+
+
+def _shapes(entries: Iterable[Entry]) -> Iterator[tuple[int, ...]]:
+    for entry in entries:
+        if isinstance(entry, TensorEntry | ChunkedTensorEntry):
+            yield entry.shape
+        elif isinstance(entry, ShardedTensorEntry | DTensorEntry):
+            yield from (shard.sizes for shard in entry.shards)
+
+
+def _fits(shapes: Sequence[tuple[int, ...]], weight: tuple[int, ...]) -> bool:
+    """Whether the shapes on the ranks may be those of an optimizer state of the weight, whole or by rows."""
+    if any(len(shape) != 2 or shape[1] not in (1, weight[1]) for shape in shapes):
+        return False
+    return weight[0] in (*(shape[0] for shape in shapes), sum(shape[0] for shape in shapes))
 
 
 def _renamed_tables(draft: Draft) -> Iterator[tuple[str, str]]:

@@ -7,15 +7,25 @@ from dataclasses import replace
 
 from embsnap.config.migration_steps import CopyStep, DropStep, KeepStep, RenameStep, VocabStep
 from embsnap.errors import ErrorKind, IncompatibleError, UsageError
+from embsnap.formats.torchsnapshot.states import is_numbered
 from embsnap.model.paths import escape
 from embsnap.ops.migrate.context import Context
-from embsnap.ops.migrate.draft import Draft, TableDraft
+from embsnap.ops.migrate.draft import Draft, StateDraft, TableDraft
 from embsnap.ops.migrate.opening import stored_table
 from embsnap.ops.migrate.undo import Applied, Undo
 from embsnap.ops.vocabulary import check_vocabulary
 from embsnap.ops.vocabulary_findings import ROW_GAPS, refuse_errors
 
-__all__ = ["apply_copy", "apply_drop", "apply_keep", "apply_rename", "apply_vocab", "check_free", "renamed"]
+__all__ = [
+    "apply_copy",
+    "apply_drop",
+    "apply_keep",
+    "apply_rename",
+    "apply_vocab",
+    "check_free",
+    "renamed",
+    "with_named_state",
+]
 
 _WEIGHT = re.compile(r"(?P<before>(?:^|.*[./])(?:embedding_bags|embeddings)\.)[^./]+(?P<after>\.weight)")
 
@@ -26,6 +36,19 @@ def renamed(table: TableDraft, name: str) -> TableDraft:
     assert match is not None, "tables are found by this form"
     path = f"{match['before']}{escape(name)}{match['after']}"
     return replace(table, name=name, weight_path=path, is_changed=True)
+
+
+def with_named_state(table: TableDraft) -> TableDraft:
+    """The table with state by the name of its parameter: the number that an optimizer of torch has is another's."""
+    key = table.origin.weight.path.partition("/")[2]
+    return replace(table, state=tuple(_named(state, key) for state in table.state))
+
+
+def _named(state: StateDraft, key: str) -> StateDraft:
+    if not is_numbered(state.path):
+        return state
+    *above, _, name = state.path.split("/")
+    return replace(state, path="/".join([*above, key, name]))
 
 
 def check_free(name: str, draft: Draft, context: Context) -> None:
@@ -106,7 +129,7 @@ def apply_copy(step: CopyStep, draft: Draft, context: Context) -> Applied:
         found = other.table(step.table)
         table = stored_table(other, found, found.name, context)
         table = replace(table, placement=replace(table.placement, ranks=_within(table.placement.ranks, draft)))
-    copied = renamed(table, step.to)
+    copied = with_named_state(renamed(table, step.to))
     if any(copied.weight_path == other.weight_path for other in draft.tables.values()):
         problem = f"something lies at {copied.weight_path} already"
         raise UsageError(ErrorKind.BAD_OPTION, problem, where=context.where, expected="another name")

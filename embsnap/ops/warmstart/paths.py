@@ -2,12 +2,14 @@
 
 Forms by torchrec: the weight at `<app key>/<module path>.embedding_bags.<table>.weight`, a state of it at
 `<app key>/state/<optimizer prefix><weight key>/<state key>`, where the weight key is the weight's path without its app
-key, and the state key is `<table>.momentum1` for fused optimizers or a plain name (`exp_avg`) for dense ones.
+key, and the state key is `<table>.momentum1` for fused optimizers or a plain name (`exp_avg`) for dense ones. State of
+an optimizer of torch itself, `<app key>/state/<number>/exp_avg`, gets the weight key too.
 """
 
 from __future__ import annotations
 
 from embsnap.errors import ErrorKind, UsageError
+from embsnap.formats.torchsnapshot.states import is_numbered
 from embsnap.model.paths import escape
 
 __all__ = ["DEFAULT_PREFIX", "check_prefix", "renamed_state_path", "weight_path"]
@@ -56,7 +58,9 @@ def renamed_state_path(state_path: str, *, old_table: str, old_weight_path: str,
     head, _, parameter = head.rpartition("/")
     old_weight_key = old_weight_path.partition("/")[2]
     new_weight_key = weight_path(prefix, new_table).partition("/")[2]
-    if parameter.endswith(old_weight_key):
+    if is_numbered(state_path):
+        parameter = new_weight_key
+    elif parameter.endswith(old_weight_key):
         parameter = parameter[: -len(old_weight_key)] + new_weight_key
     if state_key.startswith(f"{escape(old_table)}."):
         state_key = f"{escape(new_table)}.{state_key[len(escape(old_table)) + 1 :]}"

@@ -215,13 +215,13 @@ def test_optimizer_state_is_that_of_the_model_and_not_of_its_averages(tmp_path) 
     assert torch.equal(states[1]["sum"], states[0]["sum"])
 
 
-@pytest.mark.parametrize("is_keyed", [False, True])
-def test_state_that_torch_has_by_number_is_said_to_be_so(tmp_path, is_keyed) -> None:
+@pytest.mark.parametrize("form", ["by number", "with names", "keyed"])
+def test_state_that_torch_has_by_number_is_said_to_be_so(tmp_path, form) -> None:
     def trained() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
         model = torch.nn.ModuleDict({"ebc": collection(user=SHAPES["user"])})
         parameters = dict(model.named_parameters())
-        of_torch = torch.optim.Adam(parameters.values())
-        optimizer = KeyedOptimizerWrapper(parameters, lambda _: of_torch) if is_keyed else of_torch
+        of_torch = torch.optim.Adam(parameters.items() if form == "with names" else parameters.values())
+        optimizer = KeyedOptimizerWrapper(parameters, lambda _: of_torch) if form == "keyed" else of_torch
         model["ebc"].embedding_bags["user"].weight.sum().backward()
         optimizer.step()
         return model, optimizer
@@ -230,8 +230,8 @@ def test_state_that_torch_has_by_number_is_said_to_be_so(tmp_path, is_keyed) -> 
     embsnap.save({"model": model, "optimizer": optimizer}, f"{tmp_path}/saved")
     model, optimizer = trained()
     notes = embsnap.restore(model, f"{tmp_path}/saved", optimizer=optimizer).notes
-    assert [note.kind for note in notes] == ([] if is_keyed else ["state-not-carried"])
-    assert is_keyed or all("optimizer/state/0/" in note.message for note in notes)
+    assert [note.kind for note in notes] == (["state-not-carried"] if form == "by number" else [])
+    assert all("optimizer/state/0/" in note.message for note in notes)
 
 
 def test_two_models_have_to_be_told_apart(tmp_path) -> None:

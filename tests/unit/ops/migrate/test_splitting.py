@@ -1,0 +1,50 @@
+"""What becomes of entities that no part of a split takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import embsnap
+from embsnap.config.migration_steps import RestRule, SplitStep
+from embsnap.errors import EmbsnapError
+from embsnap.formats.torchsnapshot.snapshot import open_snapshot
+from embsnap.formats.vocabulary_writer import write_vocabulary
+from embsnap.testing.tables import read_array, write_arrays
+from embsnap.testing.vocabularies import make_vocabulary
+
+ROWS = np.arange(20, dtype=np.float32).reshape(10, 2)
+PARTS = {"vip": {"ids": [3, 1]}}
+
+
+@pytest.fixture
+def migration(tmp_path: Path) -> embsnap.Migration:
+    write_arrays(f"{tmp_path}/old", {"user": ROWS})
+    write_vocabulary(make_vocabulary(list(range(10))), f"{tmp_path}/old.parquet")
+    return embsnap.migration(f"{tmp_path}/old").vocab("user", f"{tmp_path}/old.parquet")
+
+
+@pytest.mark.parametrize("given", [{}, {"rest": "refuse"}])
+def test_they_are_refused(tmp_path: Path, migration: embsnap.Migration, given: dict[str, str]) -> None:
+    with pytest.raises(EmbsnapError, match="rest: drop"):
+        migration.split("user", PARTS, **given).write(f"{tmp_path}/new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("rest", "expected"), [("drop", {"vip"}), ("user", {"vip", "user"}), ("odd", {"vip", "odd"})])
+def test_they_are_dropped_or_go_to_a_table_of_any_other_name(
+    tmp_path: Path, migration: embsnap.Migration, rest: str, expected: set[str]
+) -> None:
+    migration.split("user", PARTS, rest=rest).write(f"{tmp_path}/new")
+    new = open_snapshot(f"{tmp_path}/new")
+    assert {table.name for table in new.tables()} == expected
+    np.testing.assert_array_equal(read_array(new, "vip"), ROWS[[1, 3]])
+    if rest != "drop":
+        np.testing.assert_array_equal(read_array(new, rest), np.delete(ROWS, [1, 3], axis=0))
+
+
+@pytest.mark.parametrize("rule", list(RestRule))
+def test_a_rule_is_no_name(rule: RestRule) -> None:
+    assert SplitStep.model_validate({"table": "user", "parts": PARTS, "rest": rule.value}).rest is rule
