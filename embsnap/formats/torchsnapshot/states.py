@@ -4,7 +4,7 @@ torchrec writes the state of a table's weight as `<app key>/state/<prefix><weigh
 or that of a combined optimizer (`fused_opt.`). The state key of a fused optimizer begins with the table's name
 (`user.momentum1`), that of a dense one does not (`exp_avg`). Fused state is sharded like the table; dense state of a
 sharded table is a plain tensor on each rank, without offsets: the states of that rank's shards of the weight, stacked
-along rows in the order of its manifest.
+along rows in the order of its manifest; or one for all ranks, where their values are the same.
 
 An optimizer of torch itself has `<app key>/state/<number>/<state key>`; which parameter that is says
 `param_groups/<group>/param_names`, beside `params`, where the optimizer was built from `named_parameters()`.
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count, takewhile
 from math import prod
+from typing import TypeAlias
 
 from embsnap.errors import ErrorKind, SnapshotError
 from embsnap.formats.torchsnapshot.arrays import assemble, assemble_entry, is_sharded, prove_cover
@@ -30,6 +31,7 @@ __all__ = ["assemble_state", "column_cuts", "group_by_parameter", "is_numbered",
 _SINGLE_VALUE_NAMES = frozenset({"iter", "step"})
 """States that count steps, whatever their shape."""
 _SHARDED_FORMS = ("ShardedTensor", "DTensor")
+_Plain: TypeAlias = TensorEntry | ChunkedTensorEntry
 
 
 def state_name(logical: str, table: str) -> str:
@@ -55,8 +57,8 @@ def assemble_state(listing: Listing, logical: str, table: str, weight: StoredArr
         SnapshotError: As for `assemble`; `bad-cover` too if a rank's local state does not fit its shards of the weight.
     """
     name = state_name(logical, table)
-    is_local = name not in _SINGLE_VALUE_NAMES and _is_local(listing, logical, weight)
-    array = _local_states_joined(listing, logical, weight) if is_local else assemble(listing, logical)
+    locals_ = {} if name in _SINGLE_VALUE_NAMES else _local_entries(listing, logical, weight)
+    array = _local_states_joined(listing, logical, weight, locals_) if locals_ else assemble(listing, logical)
     return TableState(name=name, array=array, layout=_layout(name, array.shape, weight))
 
 
@@ -73,28 +75,42 @@ def _layout(name: str, shape: tuple[int, ...], weight: StoredArray) -> StateLayo
     return StateLayout.SINGLE if shape == (1,) else StateLayout.OTHER
 
 
-def _is_local(listing: Listing, logical: str, weight: StoredArray) -> bool:
-    """True for plain tensors on each rank beside a weight that is spread over ranks."""
+def _local_entries(listing: Listing, logical: str, weight: StoredArray) -> dict[int, _Plain]:
+    """Plain tensors on each rank beside a weight that is spread over ranks, by rank; empty for any other state."""
     ranked = listing.by_path[logical]
     if weight.form not in _SHARDED_FORMS or any(is_sharded(entry) for entry in ranked.values()):
-        return False
-    entries = [entry for entry in ranked.values() if isinstance(entry, TensorEntry | ChunkedTensorEntry)]
-    return any(entry.shape not in ((), (1,), weight.shape) and not entry.replicated for entry in entries)
+        return {}
+    entries = {rank: entry for rank, entry in ranked.items() if isinstance(entry, TensorEntry | ChunkedTensorEntry)}
+    odd = [entry for entry in entries.values() if entry.shape not in ((), (1,), weight.shape)]
+    if any(not entry.replicated for entry in odd):
+        return entries
+    if not odd or _layout("", odd[0].shape, weight) is not StateLayout.OTHER:
+        return {}
+    parts = {rank: _parts_of(listing, weight, rank) for rank in range(listing.manifest.world_size)}
+    holders = [rank for rank in parts if parts[rank]]
+    return dict.fromkeys(holders, odd[0]) if all(_is_share(odd[0].shape, parts[rank]) for rank in holders) else {}
 
 
-def _local_states_joined(listing: Listing, logical: str, weight: StoredArray) -> StoredArray:
+def _is_share(shape: tuple[int, ...], parts: list[Box]) -> bool:
+    """Whether a state has this shape if it belongs to these shards alone."""
+    num_rows, widths = sum(part.sizes[0] for part in parts), {part.sizes[1] for part in parts}
+    return shape in ((num_rows,), (num_rows, 1), (num_rows, *widths))
+
+
+def _local_states_joined(
+    listing: Listing, logical: str, weight: StoredArray, entries: Mapping[int, _Plain]
+) -> StoredArray:
     locals_: list[StoredArray] = []
     pieces: list[Piece] = []
     shapes: set[tuple[int, ...]] = set()
-    for rank, entry in sorted(listing.by_path[logical].items()):
-        if isinstance(entry, TensorEntry | ChunkedTensorEntry):
-            parts = _parts_of(listing, weight, rank)
-            if not parts and 0 in entry.shape:
-                continue  # a rank without a shard of the table may keep an empty state
-            local = assemble_entry(logical, entry, rank)
-            shapes.add(_whole_shape(local, parts, weight))
-            pieces += [moved for piece in local.pieces for moved in _moved(piece, local, parts, weight)]
-            locals_.append(local)
+    for rank, entry in sorted(entries.items()):
+        parts = _parts_of(listing, weight, rank)
+        if not parts and 0 in entry.shape:
+            continue  # a rank without a shard of the table may keep an empty state
+        local = assemble_entry(logical, entry, rank)
+        shapes.add(_whole_shape(local, parts, weight))
+        pieces += [moved for piece in local.pieces for moved in _moved(piece, local, parts, weight)]
+        locals_.append(local)
     if len(shapes) != 1 or len({local.dtype for local in locals_}) != 1:
         raise _misfit(logical, "one shape and dtype over all ranks", f"shapes {sorted(map(list, shapes))}")
     pieces.sort(key=lambda piece: piece.offsets)

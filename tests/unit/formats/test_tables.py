@@ -257,6 +257,30 @@ class TestLocalDenseState:
             builder.tensor(self.STATE, matrix()[rank * 3 : rank * 3 + 3], rank=rank)
         np.testing.assert_array_equal(self.read(opened(builder))[1], matrix())
 
+    @pytest.mark.parametrize(
+        ("boxes", "share", "layout"),
+        [
+            (row_shards((6, 4), 2), matrix(3), StateLayout.ELEMENT_WISE),
+            (row_shards((6, 4), 2), np.arange(3, dtype=np.float32), StateLayout.ROW_WISE),
+            ({0: [], 1: [((0, 2), (6, 2))], 2: [((0, 0), (6, 2))]}, matrix(6, 2), StateLayout.ELEMENT_WISE),
+        ],
+    )
+    def test_shares_that_are_the_same_are_stored_once(self, opened, boxes, share, layout):
+        """As before a first step, when all of Adagrad's sums are what they start from."""
+        builder = SnapshotBuilder(world_size=len(boxes))
+        builder.sharded(weight("t"), matrix(), boxes)
+        builder.tensor(self.STATE, share, replicated=True)
+        found, array = self.read(opened(builder))
+        assert found is layout
+        np.testing.assert_array_equal(array, np.concatenate([share, share], axis=int(share.shape == (6, 2))))
+
+    @pytest.mark.parametrize("shape", [(2, 4), (3, 2), (6, 2)])
+    def test_a_share_of_another_shape_than_each_ranks_is_no_share(self, opened, shape):
+        builder = SnapshotBuilder(world_size=2)
+        builder.sharded(weight("t"), matrix(), row_shards((6, 4), 2))
+        builder.tensor(self.STATE, matrix(*shape), replicated=True)
+        assert [state.layout for state in opened(builder).table("t").state] == [StateLayout.OTHER]
+
     def test_a_step_counter_on_each_rank(self, opened):
         builder = SnapshotBuilder(world_size=2)
         builder.sharded(weight("t"), matrix(), row_shards((6, 4), 2))
