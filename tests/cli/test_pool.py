@@ -207,6 +207,47 @@ def job(place: Path, uri: Path, **options: Any) -> Path:
     return uri
 
 
+def weighed(place: Path, tmp_path: Path, weights: pa.Array) -> tuple[Path, tuple[str, ...]]:
+    """Three examples of users with these weights, and how they are pooled."""
+    pq.write_table(pa.table({"user": [[70, 50], None, [60]], "w": weights}), tmp_path / "examples.parquet")
+    return tmp_path / "examples.parquet", ("--vocab", f"user={place / 'user.parquet'}", "--weights", "user=w")
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        pa.array([[2**24 + 1, 2], None, [-3]]),
+        pa.array([[True, False], [], [True]]),
+        pa.array([[0.5, None], [], [2]], pa.list_(pa.float16())),
+        pa.array([[None, None], [], [None]], pa.list_(pa.null())),
+    ],
+)
+def test_weights_are_numbers_of_any_kind(embsnap: Any, place: Path, tmp_path: Path, weights: pa.Array) -> None:
+    (examples, options), out = weighed(place, tmp_path, weights), tmp_path / "pooled.parquet"
+    run = embsnap("pool", place / "a", examples, *options, "--out", out)
+    assert run.exit_code == 0, run.stderr
+    plain = [[float(weight or 0) for weight in bag or []] for bag in weights.to_pylist()]
+    np.testing.assert_allclose(vectors(out, "user"), expected("user", [[70, 50], None, [60]], plain), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (pa.array([["1", "2"], [], ["x"]]), "expected numbers, or lists of them, found list<element: string>"),
+        (pa.array([1, 2, 3], pa.timestamp("s")), "expected numbers, or lists of them, found timestamp[ms]"),
+        (pa.array([[1, 2], [], [-1e300]]), "a weight is too large for float32 (expected weights within ±3.40282e+38, "),
+    ],
+)
+def test_weights_that_weigh_nothing_are_refused(
+    embsnap: Any, place: Path, tmp_path: Path, weights: pa.Array, said: str
+) -> None:
+    examples, options = weighed(place, tmp_path, weights)
+    run = embsnap("pool", place / "a", examples, *options)
+    assert run.exit_code == 5, run.stderr
+    assert f"{examples}, column w: " in run.stderr
+    assert said in run.stderr
+
+
 @pytest.mark.parametrize("data_types", [("fp16", "fp16"), ("bf16", "bf16"), ("bf16", "fp32")])
 def test_weights_of_narrow_tables(
     embsnap: Any, place: Path, examples: dict[str, list[Any]], tmp_path: Path, data_types: tuple[str, str]

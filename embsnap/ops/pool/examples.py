@@ -80,7 +80,8 @@ class Examples:
         """Batches of at most `batch_size` examples, none of them across row groups; the first `limit` in all.
 
         Raises:
-            IncompatibleError: `shape-mismatch`: an example has not one weight for each id.
+            IncompatibleError: `shape-mismatch`: an example has not one weight for each id; `cast-overflow`: a weight is
+                too large for float32.
             SnapshotError, StorageError: A file cannot be read.
         """
         left = self.num_examples if limit is None else limit
@@ -98,10 +99,12 @@ class Examples:
 
     def _batch(self, arrays: Mapping[str, Any], num_examples: int, where: str) -> Batch:
         columns = self.columns
-        features = {
-            table: _bags(arrays[column], arrays.get(columns.weights.get(table, "")), f"{where}, column {column}")
-            for table, column in columns.features.items()
-        }
+        features = {}
+        for table, column in columns.features.items():
+            weights = columns.weights.get(table)
+            features[table] = _bags(
+                arrays[column], None if weights is None else (weights, arrays[weights]), column, where
+            )
         discrete = None if columns.discrete is None else arrays[columns.discrete]
         return Batch(num_examples, features, tuple(arrays[name] for name in columns.kept), discrete)
 
@@ -134,6 +137,9 @@ def check_examples(uri: str, files: tuple[ParquetObject, ...], columns: ExampleC
         for name in lists:
             if not is_list(file.type_of(name)) or not pa.types.is_integer(file.type_of(name).value_type):
                 raise _misfit(file, name, "lists of integers")
+        for name in columns.weights.values():
+            if not _is_number(_element_of(file.type_of(name))):
+                raise _misfit(file, name, "numbers, or lists of them")
     return Examples(uri, files, columns)
 
 
@@ -158,26 +164,54 @@ def _misfit(file: ParquetObject, name: str, expected: str) -> IncompatibleError:
     )
 
 
+def _element_of(arrow_type: Any) -> Any:
+    return values_of(arrow_type.value_type) if is_list(arrow_type) else arrow_type
+
+
+def _is_number(arrow_type: Any) -> bool:
+    """Whether its values can weigh; of the type null are columns that hold no weight at all."""
+    types = pa.types
+    kinds = (types.is_floating, types.is_integer, types.is_decimal, types.is_boolean, types.is_null)
+    return any(is_kind(arrow_type) for is_kind in kinds)
+
+
 def _names(columns: ExampleColumns) -> tuple[str, ...]:
     discrete = () if columns.discrete is None else (columns.discrete,)
     return tuple(dict.fromkeys((*columns.features.values(), *columns.weights.values(), *columns.kept, *discrete)))
 
 
-def _bags(ids: Any, weights: Any, where: str) -> Bags:
+def _bags(ids: Any, weights: tuple[str, Any] | None, column: str, where: str) -> Bags:
     values, lengths_B = _flattened(ids)
     if weights is None:
         return Bags(values, lengths_B, None)
-    weight_values, weight_lengths_B = _flattened(weights)
+    name, array = weights
+    weight_values, weight_lengths_B = _flattened(array)
     if not np.array_equal(lengths_B, weight_lengths_B):
         example = int(np.flatnonzero(lengths_B != weight_lengths_B)[0])
         raise IncompatibleError(
             ErrorKind.SHAPE_MISMATCH,
             "an example has not one weight for each id",
-            where=where,
+            where=f"{where}, column {column}",
             expected=f"{lengths_B[example]} weights",
             found=f"{weight_lengths_B[example]}",
         )
-    return Bags(values, lengths_B, np.asarray(pc.cast(weight_values, pa.float32()).fill_null(0.0), np.float32))
+    return Bags(values, lengths_B, _weights(weight_values, f"{where}, column {name}"))
+
+
+def _weights(values: Any, where: str) -> NDArray[np.float32]:
+    wide_N = np.asarray(pc.cast(values, pa.float64(), safe=False).fill_null(0.0))
+    with np.errstate(over="ignore"):
+        weights_N: NDArray[np.float32] = wide_N.astype(np.float32)
+    lost_N = np.isinf(weights_N) & np.isfinite(wide_N)
+    if lost_N.any():
+        raise IncompatibleError(
+            ErrorKind.CAST_OVERFLOW,
+            "a weight is too large for float32",
+            where=where,
+            expected=f"weights within ±{np.finfo(np.float32).max:.6g}",
+            found=f"{wide_N[lost_N][0]:.6g}",
+        )
+    return weights_N
 
 
 def _flattened(array: Any) -> tuple[Any, NDArray[np.int64]]:
