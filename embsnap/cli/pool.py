@@ -32,7 +32,7 @@ class _Stratum(click.ParamType[tuple[str, int, int]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int, int]:
         name, _, place = str(value).rpartition("=")
         index, _, wanted = place.partition(":")
-        if not name or not index.isdigit() or not wanted.removeprefix("-").isdigit():
+        if not name or not index.isdecimal() or not wanted.removeprefix("-").isdecimal():
             self.fail(f"{value!r} is not of the form NAME=INDEX:VALUE", param, ctx)
         return name, int(index), int(wanted)
 

@@ -308,6 +308,7 @@ def test_a_dry_run_writes_nothing(embsnap: Any, place: Path, tmp_path: Path) -> 
         (["--vocab", "item={}/user_b.parquet", "--table", "item"], 5, "rows below 3"),
         (["--vocab", "user={}/user.parquet", "--stratum", "x"], 2, "NAME=INDEX:VALUE"),
         (["--vocab", "user={}/user.parquet", "--stratum", "x=0:1", "--discrete-column", "key"], 5, "lists of integers"),
+        (["--vocab", "user={}/user.parquet", "--stratum", "x=0:²"], 2, "NAME=INDEX:VALUE"),
         (["--vocab", "user={}/user.parquet", "--out", "{}/user.parquet"], 7, "holds something already"),
         (["--vocab", "user={}/user.parquet", "--device", "tpu"], 2, "tpu"),
         (

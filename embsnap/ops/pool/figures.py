@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -134,11 +135,20 @@ class ChangeFigures:
 
 
 def in_stratum(stratifier: StratifierConfig, discrete: Any) -> NDArray[np.bool_]:
-    """`bool[B]`: the examples whose discrete feature at the stratum's index has its value; a short list has not."""
-    is_long = pc.fill_null(pc.greater(pc.list_value_length(discrete), stratifier.index), False)
+    """`bool[B]`: the examples whose discrete feature at the stratum's index has its value; a short list has not.
+
+    Nor has any example where the index or the value is beyond what the column can have.
+    """
+    lengths = pc.list_value_length(discrete)
+    try:
+        index = pa.scalar(stratifier.index, lengths.type)
+        value = pa.scalar(stratifier.value, discrete.type.value_type)
+    except (pa.ArrowInvalid, OverflowError):
+        return np.zeros(len(discrete), np.bool_)
+    is_long = pc.fill_null(pc.greater(lengths, index), False)
     inside_B = np.array(is_long.to_pylist(), np.bool_)
     values = pc.list_element(discrete.filter(is_long), stratifier.index)
-    inside_B[inside_B] = np.array(pc.fill_null(pc.equal(values, stratifier.value), False).to_pylist(), np.bool_)
+    inside_B[inside_B] = np.array(pc.fill_null(pc.equal(values, value), False).to_pylist(), np.bool_)
     return inside_B
 
 
