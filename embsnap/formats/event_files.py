@@ -90,7 +90,7 @@ def find_events(
     """
     if not columns.ids:
         raise UsageError(ErrorKind.BAD_OPTION, "names no column of ids", where="--id-column")
-    found = [find_parquet(uri, options) for uri in uris]
+    found = [find_parquet(uri, options, problem="there are no events") for uri in uris]
     places = [(files.store, location) for files in found for location in files.locations]
     objects = run([partial(ParquetObject, *place) for place in places], threads)
     twice = [uri for uri, number in Counter(file.uri for file in objects).items() if number > 1]

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError
+from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.parquet import ParquetObject, integers_of
 from embsnap.formats.remap_findings import findings_of
 from embsnap.formats.remap_metadata import METADATA_KEY, encode_origin, read_origin
@@ -136,13 +136,7 @@ def write_remap(
 
 
 def _find(uri: str, options: Mapping[str, str] | None) -> FoundFiles:
-    try:
-        return find_parquet(uri, options)
-    except NotFoundError as error:
-        problem, hint = "there is no row map", error.hint
-        raise NotFoundError(
-            error.kind, problem, where=uri, expected=error.expected, found=error.found, hint=hint
-        ) from None
+    return find_parquet(uri, options, problem="there is no row map")
 
 
 def _agree(files: Sequence[ParquetObject]) -> _Columns:

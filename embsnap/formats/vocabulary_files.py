@@ -28,13 +28,16 @@ class FoundFiles:
     findings: tuple[Finding, ...] = ()
 
 
-def find_parquet(uri: str, options: Mapping[str, str] | None = None) -> FoundFiles:
+def find_parquet(
+    uri: str, options: Mapping[str, str] | None = None, *, problem: str = "there is no vocabulary"
+) -> FoundFiles:
     """Look up the parquet files of a vocabulary.
 
     Args:
         uri: A file; a directory, whose `*.parquet` and `*.pq` files are taken at any depth, but for names that begin
             with `.` or `_`; or a glob with `*`, `?`, `[…]` inside names and `**` for any number of directories.
         options: Of the store.
+        problem: What to say where there is none.
 
     Raises:
         NotFoundError: `no-such-object`: there is no such file, or no parquet file there.
@@ -46,12 +49,13 @@ def find_parquet(uri: str, options: Mapping[str, str] | None = None) -> FoundFil
     if file is not None:
         return file
     if any(character in uri for character in "*?["):
-        return _as_glob(uri, options)
+        return _as_glob(uri, options, problem)
     names = [found.location for found in directory.list()]
     visible = [name for name in names if not any(part.startswith((".", "_")) for part in name.split("/"))]
     parquet = tuple(name for name in visible if name.endswith(_SUFFIXES))
     if not parquet:
-        raise _nothing(uri, "a directory of *.parquet or *.pq files", names, None if names else hint_near(uri, options))
+        hint = None if names else hint_near(uri, options)
+        raise _nothing(problem, uri, "a directory of *.parquet or *.pq files", names, hint)
     check_finished(uri, names, parquet)
     others = [name for name in visible if not name.endswith(_SUFFIXES)]
     return FoundFiles(directory, parquet, (_others(uri, others),) if others else ())
@@ -66,7 +70,7 @@ def _as_file(uri: str, options: Mapping[str, str] | None) -> FoundFiles | None:
     return FoundFiles(store, (name,)) if store.stat(name) is not None else None
 
 
-def _as_glob(uri: str, options: Mapping[str, str] | None) -> FoundFiles:
+def _as_glob(uri: str, options: Mapping[str, str] | None, problem: str) -> FoundFiles:
     first = min(uri.find(character) for character in "*?[" if character in uri)
     slash = uri.rfind("/", 0, first)
     root, pattern = (uri[:slash] or "/", uri[slash + 1 :]) if slash >= 0 else (".", uri)
@@ -74,7 +78,7 @@ def _as_glob(uri: str, options: Mapping[str, str] | None) -> FoundFiles:
     names = [found.location for found in store.list()]
     matching = tuple(name for name in names if _matches(name.split("/"), pattern.split("/")))
     if not matching:
-        raise _nothing(uri, f"files that match {pattern!r} under {root}", names)
+        raise _nothing(problem, uri, f"files that match {pattern!r} under {root}", names)
     check_finished(uri, names, matching)
     return FoundFiles(store, matching)
 
@@ -90,11 +94,11 @@ def _matches(parts: list[str], patterns: list[str]) -> bool:
     return not hidden and fnmatchcase(parts[0], head) and _matches(parts[1:], rest)
 
 
-def _nothing(uri: str, expected: str, names: list[str], hint: str | None = None) -> NotFoundError:
+def _nothing(problem: str, uri: str, expected: str, names: list[str], hint: str | None = None) -> NotFoundError:
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return NotFoundError(
         ErrorKind.NO_SUCH_OBJECT,
-        "there is no vocabulary",
+        problem,
         where=uri,
         expected=f"a parquet file, or {expected}",
         found=shown or "nothing",

@@ -29,6 +29,8 @@ def hint_near(uri: str, options: Mapping[str, str] | None = None) -> str:
             uri = parent
     except EmbsnapError:
         return "check the spelling of the URI"
+    if f"{name}/" in names:
+        return f"there is no file in {uri} yet"
     near = get_close_matches(name, [found.rstrip("/") for found in names], n=_MOST)
     if near:
         return "did you mean " + " or ".join(join_uri(parent, found, *missing[1:]) for found in near)

@@ -294,6 +294,7 @@ def test_a_dry_run_writes_nothing(embsnap: Any, place: Path, tmp_path: Path) -> 
     ("arguments", "exit_code", "said"),
     [
         (["--feature", "user=nowhere", "--vocab", "user={}/user.parquet"], 3, "nowhere"),
+        (["--vocab", "user={}/user.parquet", "--keep", "nowhere"], 3, "check the names that --weights, --keep"),
         (["--table", "none"], 3, "one of user, item"),
         (["--table", "item"], 5, "--vocab item=URI"),
         ([], 5, "--vocab user=URI"),
@@ -307,8 +308,8 @@ def test_a_dry_run_writes_nothing(embsnap: Any, place: Path, tmp_path: Path) -> 
         (["--vocab", "user={}/item.parquet"], 5, "string"),
         (["--vocab", "item={}/user_b.parquet", "--table", "item"], 5, "rows below 3"),
         (["--vocab", "user={}/user.parquet", "--stratum", "x"], 2, "NAME=INDEX:VALUE"),
-        (["--vocab", "user={}/user.parquet", "--stratum", "x=0:1", "--discrete-column", "key"], 5, "lists of integers"),
         (["--vocab", "user={}/user.parquet", "--stratum", "x=0:²"], 2, "NAME=INDEX:VALUE"),
+        (["--vocab", "user={}/user.parquet", "--stratum", "x=0:1", "--discrete-column", "key"], 5, "lists of integers"),
         (["--vocab", "user={}/user.parquet", "--out", "{}/user.parquet"], 7, "holds something already"),
         (["--vocab", "user={}/user.parquet", "--device", "tpu"], 2, "tpu"),
         (
@@ -364,11 +365,49 @@ def test_dictionaries_and_fixed_lists_are_read(embsnap: Any, place: Path, tmp_pa
     np.testing.assert_allclose(vectors(out, "user"), expected("user", [[70, 50], [60, 10], [11, 70]]), rtol=1e-6)
 
 
-def test_a_null_id_in_a_list_is_refused(embsnap: Any, place: Path, tmp_path: Path) -> None:
-    pq.write_table(pa.table({"user": [[70, None], [50]]}), tmp_path / "examples.parquet")
-    run = embsnap("pool", place / "a", tmp_path / "examples.parquet", *vocab(place))
-    assert run.exit_code == 5
-    assert "1 of 3 ids to look up are null" in run.stderr
+def test_ids_that_do_not_fit_are_named_by_file_and_column(embsnap: Any, place: Path, tmp_path: Path) -> None:
+    examples = tmp_path / "examples.parquet"
+    for number, (bags, said) in enumerate(
+        [([[70, None], [50]], "1 of 3 ids to look up are null"), ([["a"]], "expected int64 ids, found string ids")]
+    ):
+        pq.write_table(pa.table({"buyers": bags}), examples)
+        run = embsnap("pool", place / "a", examples, *vocab(place), "--feature", "user=buyers")
+        assert run.exit_code == 5, number
+        assert f"{examples}, column buyers, with the vocabulary {place / 'user.parquet'}: " in run.stderr
+        assert said in run.stderr
+
+
+@pytest.mark.parametrize("kind", [pa.null(), pa.list_(pa.null())])
+def test_nothing_but_nulls_are_empty_bags(embsnap: Any, place: Path, tmp_path: Path, kind: pa.DataType) -> None:
+    pq.write_table(pa.table({"user": pa.nulls(3, kind)}), tmp_path / "examples.parquet")
+    run = embsnap("pool", place / "a", tmp_path / "examples.parquet", *vocab(place), "--json")
+    assert run.exit_code == 0, run.stderr
+    assert json.loads(run.stdout)["tables"][0]["num_empty_bags"] == 3
+
+
+def test_lists_may_be_called_otherwise_in_each_file(embsnap: Any, place: Path, tmp_path: Path) -> None:
+    kinds = [pa.list_(pa.int64()), pa.list_(pa.field("item", pa.int64(), nullable=False)), pa.large_list(pa.int64())]
+    for number, kind in enumerate(kinds):
+        file = tmp_path / f"{number}.parquet"
+        pq.write_table(pa.table({"user": pa.array([[70]], kind)}), file, use_compliant_nested_type=False)
+    run = embsnap("pool", place / "a", tmp_path, *vocab(place), "--json")
+    assert run.exit_code == 0, run.stderr
+    assert json.loads(run.stdout)["tables"][0]["num_ids"] == 3
+    pq.write_table(pa.table({"user": pa.array([[70]], pa.list_(pa.int32()))}), tmp_path / "narrow.parquet")
+    assert embsnap("pool", place / "a", tmp_path, *vocab(place)).exit_code == 5
+
+
+def test_strata_of_what_no_feature_can_be_are_empty(embsnap: Any, place: Path) -> None:
+    strata = ("--stratum", f"value=0:{10**30}", "--stratum", f"index={10**30}:0", "--stratum", f"low=0:-{2**63 + 1}")
+    run = embsnap("pool", place / "a", place / "examples", *vocab(place), *strata, "--json")
+    assert run.exit_code == 0, run.stderr
+    assert {part["num_examples"] for part in json.loads(run.stdout)["strata"]} == {0}
+
+
+def test_missing_examples_are_no_vocabulary(embsnap: Any, place: Path, tmp_path: Path) -> None:
+    run = embsnap("pool", place / "a", tmp_path / "nowhere", *vocab(place))
+    assert run.exit_code == 3
+    assert "nowhere: there are no examples" in run.stderr
 
 
 @pytest.mark.gpu

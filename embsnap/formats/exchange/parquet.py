@@ -38,5 +38,5 @@ def read_parquet(uri: str, options: ReadOptions) -> TableContent:
         IncompatibleError: Its columns cannot be told, or ids or rows are null.
         NotFoundError, SnapshotError, StorageError: The files cannot be read.
     """
-    found = find_parquet(uri, options.storage_options)
+    found = find_parquet(uri, options.storage_options, problem="there are no vectors")
     return read_columns(uri, [ParquetObject(found.store, location) for location in found.locations], options)

@@ -41,6 +41,8 @@ class Bags:
 
     ids: Any
     """Arrow array of N entity ids."""
+    where: str
+    """File and column, for messages."""
     lengths_B: NDArray[np.int64]
     weights_N: NDArray[np.float32] | None
 
@@ -116,7 +118,7 @@ def open_examples(uri: str, options: Mapping[str, str]) -> tuple[ParquetObject, 
         NotFoundError: `no-such-object`: there is no parquet file.
         SnapshotError, StorageError: One cannot be read.
     """
-    found = find_parquet(uri, options)
+    found = find_parquet(uri, options, problem="there are no examples")
     return tuple(ParquetObject(found.store, location) for location in found.locations)
 
 
@@ -131,8 +133,8 @@ def check_examples(uri: str, files: tuple[ParquetObject, ...], columns: ExampleC
     for file in files:
         for name in _names(columns):
             if name not in file.names:
-                raise _no_column(file, name)
-            if str(file.type_of(name)) != str(files[0].type_of(name)):
+                raise _no_column(file, name, columns)
+            if not _is_same(file.type_of(name), files[0].type_of(name), exactly=name in columns.kept):
                 raise _misfit(file, name, str(files[0].type_of(name)))
         for name in lists:
             if not is_list(file.type_of(name)) or not pa.types.is_integer(file.type_of(name).value_type):
@@ -143,14 +145,17 @@ def check_examples(uri: str, files: tuple[ParquetObject, ...], columns: ExampleC
     return Examples(uri, files, columns)
 
 
-def _no_column(file: ParquetObject, name: str) -> NotFoundError:
+def _no_column(file: ParquetObject, name: str, columns: ExampleColumns) -> NotFoundError:
+    option = "--feature TABLE=COLUMN names the column of a table's ids"
+    if name not in columns.features.values():
+        option = "check the names that --weights, --keep and --discrete-column give"
     return NotFoundError(
         ErrorKind.NO_SUCH_OBJECT,
         "the examples have no such column",
         where=file.uri,
         expected=name,
         found=", ".join(file.names[:20]),
-        hint="--feature TABLE=COLUMN names the column of a table's ids",
+        hint=option,
     )
 
 
@@ -162,6 +167,13 @@ def _misfit(file: ParquetObject, name: str, expected: str) -> IncompatibleError:
         expected=expected,
         found=str(file.type_of(name)),
     )
+
+
+def _is_same(a: Any, b: Any, *, exactly: bool) -> bool:
+    """Whether columns of both types are read alike; `exactly` minds what a writer calls the elements of its lists."""
+    if is_list(a) and is_list(b) and not exactly:
+        a, b = _element_of(a), _element_of(b)
+    return str(a) == str(b)
 
 
 def _element_of(arrow_type: Any) -> Any:
@@ -182,8 +194,9 @@ def _names(columns: ExampleColumns) -> tuple[str, ...]:
 
 def _bags(ids: Any, weights: tuple[str, Any] | None, column: str, where: str) -> Bags:
     values, lengths_B = _flattened(ids)
+    place = f"{where}, column {column}"
     if weights is None:
-        return Bags(values, lengths_B, None)
+        return Bags(values, place, lengths_B, None)
     name, array = weights
     weight_values, weight_lengths_B = _flattened(array)
     if not np.array_equal(lengths_B, weight_lengths_B):
@@ -191,11 +204,11 @@ def _bags(ids: Any, weights: tuple[str, Any] | None, column: str, where: str) ->
         raise IncompatibleError(
             ErrorKind.SHAPE_MISMATCH,
             "an example has not one weight for each id",
-            where=f"{where}, column {column}",
+            where=place,
             expected=f"{lengths_B[example]} weights",
             found=f"{weight_lengths_B[example]}",
         )
-    return Bags(values, lengths_B, _weights(weight_values, f"{where}, column {name}"))
+    return Bags(values, place, lengths_B, _weights(weight_values, f"{where}, column {name}"))
 
 
 def _weights(values: Any, where: str) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from embsnap.errors import ErrorKind, UsageError
+from embsnap.errors import ErrorKind, IncompatibleError, UsageError
 from embsnap.ops.pool.examples import Bags
 from embsnap.ops.vocab_index import VocabIndex
 
@@ -39,7 +39,7 @@ def rows_of(bags: Bags, index: VocabIndex, unknown: Unknown, *, threads: int = 1
         IncompatibleError: `id-type-mismatch` or `null-ids`.
         UsageError: `bad-option`: `unknown` is `row` and the vocabulary declares no rows for unknown ids.
     """
-    rows_N = index.lookup(bags.ids, "skip", threads=threads)
+    rows_N = _lookup(bags, index, "skip", threads)
     known_N = rows_N >= 0
     num_known_B = _sums(known_N, bags.lengths_B)
     num_unknown_B = bags.lengths_B - num_known_B
@@ -47,10 +47,20 @@ def rows_of(bags: Bags, index: VocabIndex, unknown: Unknown, *, threads: int = 1
         return RowBags(rows_N, bags.lengths_B, bags.weights_N, num_unknown_B)
     if unknown == "row":
         _check_oov(index)
-        rows_N = index.lookup(bags.ids, "row", threads=threads)
+        rows_N = _lookup(bags, index, "row", threads)
         return RowBags(rows_N, bags.lengths_B, bags.weights_N, num_unknown_B)
     weights_N = None if bags.weights_N is None else bags.weights_N[known_N]
     return RowBags(rows_N[known_N], num_known_B, weights_N, num_unknown_B)
+
+
+def _lookup(bags: Bags, index: VocabIndex, unknown: Unknown, threads: int) -> NDArray[np.int64]:
+    if not len(bags.ids):  # of whatever type: a column of nothing but nulls has none
+        return np.empty(0, np.int64)
+    try:
+        return index.lookup(bags.ids, unknown, threads=threads)
+    except IncompatibleError as error:
+        error.where = f"{bags.where}, with the vocabulary {index.vocabulary}"
+        raise
 
 
 def _check_oov(index: VocabIndex) -> None:

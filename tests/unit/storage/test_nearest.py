@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from embsnap.errors import NotFoundError
@@ -29,6 +31,12 @@ def test_hints(gcs: Bucket, path: str, hint: str) -> None:
 def test_nothing_to_suggest(gcs: Bucket) -> None:
     assert hint_near(gcs.uri("runs")) == "check the spelling of the URI"
     assert hint_near("gs://no-such-bucket-here/runs") == "check the spelling of the URI"
+
+
+def test_an_empty_directory_is_not_taken_for_another(tmp_path: Path) -> None:
+    (tmp_path / "events").mkdir()
+    for uri in (tmp_path / "events", tmp_path / "events" / "today"):
+        assert hint_near(str(uri)) == f"there is no file in {tmp_path / 'events'} yet"
 
 
 def test_a_missing_object_comes_with_names_like_it() -> None:
