@@ -5,7 +5,7 @@ Shape suffixes: B bags, D embedding_dim, N rows in hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
 
@@ -46,19 +46,25 @@ _HEAD_BYTES = 4
 class ServingEmbeddings(nn.Module):
     """Pooled lookups without gradients: KeyedJaggedTensor in, KeyedTensor out, as `LargeEmbeddings` gives it.
 
+    `torch.fx` and torchrec's `symbolic_trace` can trace it.
+
     Attributes:
         ebc: torchrec's EmbeddingBagCollection, plain or quantised.
         surgery_cut_point: The identity on the pooled lookup, by the name that the trained module has one under.
         precision: What the rows are.
     """
 
-    def __init__(self, ebc: nn.Module, names: tuple[str, ...], precision: Precision) -> None:
-        """For `for_inference`."""
+    def __init__(
+        self, ebc: EmbeddingBagCollection | QuantizedCollection, dims: Mapping[str, int], precision: Precision
+    ) -> None:
+        """For `for_inference`; `dims` are those of the trained module, by table in its order."""
         super().__init__()
         self.ebc = ebc
         self.surgery_cut_point = nn.Identity()
         self.precision = precision
-        self._names = names
+        self._dims = dict(dims)
+        # torchrec groups quantised tables by their pooling; said here, so that `torch.fx` traces no comparison
+        self._is_regrouped = list(ebc.embedding_bags) != list(dims)
         self.eval().requires_grad_(False)
 
     def forward(self, sparse_features: KeyedJaggedTensor) -> KeyedTensor:
@@ -68,9 +74,10 @@ class ServingEmbeddings(nn.Module):
             Pooled values float32 `[B, sum of D]`, keyed by table in the order of the trained module.
         """
         pooled = self.ebc(sparse_features)
-        if tuple(pooled.keys()) != self._names:  # torchrec groups tables by their pooling and dtype
+        if self._is_regrouped:
             values = pooled.to_dict()
-            pooled = KeyedTensor.from_tensor_list(list(self._names), [values[name] for name in self._names])
+            ordered_BD = torch.cat([values[name] for name in self._dims], dim=1)
+            pooled = KeyedTensor(list(self._dims), list(self._dims.values()), ordered_BD)
         return self.surgery_cut_point(pooled)
 
 
@@ -97,9 +104,9 @@ def for_inference(model: LargeEmbeddings, precision: Precision = Precision.FROZE
     precision = Precision(precision)
     _check_model(model)
     check_filled(model)
-    names = tuple(config.name for config in model.ebc.embedding_bag_configs())
+    dims = {config.name: config.embedding_dim for config in model.ebc.embedding_bag_configs()}
     ebc = _frozen(model.ebc) if precision is Precision.FROZEN else _quantized(model.ebc, precision)
-    return ServingEmbeddings(ebc, names, precision)
+    return ServingEmbeddings(ebc, dims, precision)
 
 
 def _check_model(model: nn.Module) -> None:

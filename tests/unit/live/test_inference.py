@@ -15,6 +15,7 @@ pytest.importorskip("torchrec")
 
 import torch.distributed as dist  # noqa: E402
 from torchrec import KeyedJaggedTensor  # noqa: E402
+from torchrec.fx import symbolic_trace  # noqa: E402
 
 from embsnap.config.embedding import LargeEmbeddingsConfig, Mode  # noqa: E402
 from embsnap.errors import ErrorKind, IncompatibleError, RefusedError, UsageError  # noqa: E402
@@ -133,6 +134,14 @@ def test_the_cut_point_is_kept(model: LargeEmbeddings) -> None:
     pooled = served(batch("user", "item", "query"))
     assert seen == [pooled]
     assert "surgery_cut_point" in dict(served.named_modules())
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_it_can_be_traced(model: LargeEmbeddings, precision: Precision) -> None:
+    served, features = for_inference(model, precision), batch("user", "item", "query")
+    traced = symbolic_trace(served)
+    assert traced(features).keys() == ["user", "item", "query"]
+    assert torch.equal(traced(features).values(), served(features).values())
 
 
 def unpacked(packed: NDArray[np.uint8], dim: int) -> NDArray[np.float32]:
