@@ -82,6 +82,7 @@ class EmbeddingLogger:
             NotFoundError: `no-such-table` or `ambiguous-table`.
             UsageError: `bad-option`, or `missing-package` where tensorboard is not installed.
         """
+        check_argument(isinstance(every, int), "every", every, expected="a number of steps", hint="every=100")
         if every < 1:
             raise UsageError(ErrorKind.BAD_OPTION, "must be at least 1", where="every", found=every)
         check_argument(

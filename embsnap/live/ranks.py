@@ -126,7 +126,8 @@ class Ranks:
     def sum(self, tensor: Tensor) -> Tensor:
         """A CPU tensor, to which those of all other ranks were added."""
         if self._group is not None:
-            dist.all_reduce(tensor, group=self._group)
+            with self._talking():
+                dist.all_reduce(tensor, group=self._group)
         return tensor
 
     def leave(self) -> None:

@@ -137,6 +137,9 @@ def test_a_name_that_fits_twice_is_refused() -> None:
 def test_every_is_checked() -> None:
     with pytest.raises(UsageError, match="at least 1"):
         embsnap.EmbeddingLogger(Model(), ["user"], every=0, log=print)
+    for every in ("100", 1.5, None):
+        with pytest.raises(UsageError, match="every: this argument does not fit"):
+            embsnap.EmbeddingLogger(Model(), ["user"], every=every, log=print)
 
 
 def test_all_tables_where_none_are_named() -> None:
