@@ -165,7 +165,7 @@ class _Failing(WrapperStore):
 def test_the_storages_own_error_comes_out(remote, monkeypatch):
     put(f"{remote}/a.parquet", parquet_bytes({"id": range(100)}))
     failing = FoundFiles(_Failing(MemoryStore(remote)), ("a.parquet",))
-    monkeypatch.setattr(event_files, "find_parquet", lambda uri, options: failing)
+    monkeypatch.setattr(event_files, "find_parquet", lambda uri, options, problem: failing)
     with pytest.raises(StorageError, match="did not finish") as raised:
         count_ids([remote], EventColumns(("id",)))
     assert raised.value.kind is ErrorKind.TIMED_OUT
