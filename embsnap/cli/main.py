@@ -20,8 +20,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
-from click.shell_completion import shell_complete
 
+from embsnap.cli.completion import complete
 from embsnap.cli.failures import Terminated, close_pipe, describe, is_of_output
 from embsnap.cli.group import group
 
@@ -72,7 +72,7 @@ def _attempt(arguments: list[str]) -> int:
 
 def _invoke(arguments: list[str]) -> int:
     if instruction := os.environ.get("_EMBSNAP_COMPLETE"):
-        return shell_complete(group, {}, "embsnap", "_EMBSNAP_COMPLETE", instruction)
+        return complete(instruction)
     with group.make_context("embsnap", list(arguments)) as context:
         answer = group.invoke(context)
     return answer if isinstance(answer, int) else 0

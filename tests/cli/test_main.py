@@ -253,10 +253,22 @@ def test_a_closed_stdout_is_nobody_s_business():
     assert (run.returncode, run.stderr) == (0, b"")
 
 
-def test_completion_offers_the_commands():
-    variables = {**os.environ, "_EMBSNAP_COMPLETE": "bash_complete", "COMP_WORDS": "embsnap d", "COMP_CWORD": "1"}
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("embsnap d", ["plain,demo", "plain,diff", "plain,doctor"]),
+        ("embsnap pool --oov r", ["plain,row"]),
+        ("embsnap pool --oo", ["plain,--oov"]),
+        ("embsnap pool --nothing-of-the-sort", []),
+        ("embsnap warmstart day2.y", ["file,day2.y"]),
+        ("embsnap warmstart day2.yaml --out runs/d", ["file,runs/d"]),
+    ],
+)
+def test_completion_offers_commands_options_and_files(words, offered):
+    place = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    variables = {**os.environ, "_EMBSNAP_COMPLETE": "bash_complete", **place}
     run = subprocess.run([sys.executable, "-m", "embsnap"], env=variables, capture_output=True, text=True, timeout=60)
-    assert (run.returncode, run.stdout.split()) == (0, ["plain,demo", "plain,diff", "plain,doctor"])
+    assert (run.returncode, run.stdout.split()) == (0, offered)
 
 
 def test_the_command_line_starts_fast():
