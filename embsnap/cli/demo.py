@@ -17,6 +17,7 @@ __all__ = ["command"]
 
 _DEFAULTS = DemoOptions()
 _SHOWN_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+_SEED = click.IntRange(0, (1 << 63) - 1)
 _OPTIONS_OF_DAY = {"one": ("overwrite", "users", "posts", "events", "seed"), "two": ("warm", "steps")}
 
 
@@ -26,8 +27,14 @@ _OPTIONS_OF_DAY = {"one": ("overwrite", "users", "posts", "events", "seed"), "tw
 @click.option("--overwrite", is_flag=True, help="Day one: replace an earlier demo in DIR.")
 @click.option("--users", type=int, default=_DEFAULTS.num_users, show_default=True, help="Day one: active users.")
 @click.option("--posts", type=int, default=_DEFAULTS.num_posts, show_default=True, help="Day one: posts alive.")
-@click.option("--events", type=int, default=_DEFAULTS.num_events, show_default=True, help="Day one: events per day.")
-@click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True, help="Day one: seed of the graph.")
+@click.option(
+    "--events",
+    type=int,
+    default=_DEFAULTS.num_events,
+    show_default=True,
+    help="Day one: events per day, 51200 or more.",
+)
+@click.option("--seed", type=_SEED, default=_DEFAULTS.seed, show_default=True, help="Day one: seed of the graph.")
 @click.option("--warm", metavar="URI", help="Day two: the warm start.  [default: DIR/day2/warm]")
 @click.option("--steps", type=int, default=100, show_default=True, help="Day two: steps to train, 50 or more.")
 @json_option

@@ -174,6 +174,8 @@ def test_what_the_operating_system_refuses_is_no_bug(embsnap, tmp_path: Path) ->
     [
         (("--events", "1000"), "events"),
         (("--posts", "3"), "posts"),
+        (("--seed", "-1"), "--seed"),
+        (("--seed", str(2**64)), "--seed"),
         (("--steps", "60"), "--steps"),
         (("--day", "two", "--users", "9"), "--users"),
         (("--day", "two", "--steps", "49"), "steps"),
