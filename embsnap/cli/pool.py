@@ -158,10 +158,12 @@ def _lines(report: PoolReport) -> Iterator[str]:
     if changes:
         yield ""
         yield f"against {report.compared_with}:"
-        headers = ("table", "bags", "carried", "identical", "cosine p50", "p5", "relative L2 p50", "p95", "max")
+        counts = ("bags", "carried", "identical", "not finite")
+        headers = ("table", *counts, "cosine p50", "p5", "relative L2 p50", "p95", "max")
         rows = [
             (
-                *(name, found.num_bags, found.num_carried, found.num_identical, found.median_cosine, found.p5_cosine),
+                *(name, found.num_bags, found.num_carried, found.num_identical, found.num_non_finite),
+                *(found.median_cosine, found.p5_cosine),
                 *(found.median_relative_l2, found.p95_relative_l2, found.max_relative_l2),
             )
             for name, found in changes

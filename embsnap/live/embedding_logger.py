@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import nn
@@ -100,6 +100,7 @@ class EmbeddingLogger:
             hint='["user"] names one table',
         )
         self._ranks, self._model, self._every = Ranks(), model, every
+        self._is_closed = False
         keys = _find(model, tables_to_log)
         self._tables = [self._look(name, key) for name, key in keys.items()]
         directory = os.fspath(log) if isinstance(log, str | os.PathLike) else None
@@ -111,7 +112,13 @@ class EmbeddingLogger:
 
         Returns:
             The figures, the same on every rank; None where nothing was logged.
+
+        Raises:
+            UsageError: `bad-option`: `step` is no number, or the logger was closed.
         """
+        is_number = isinstance(step, SupportsIndex)
+        check_argument(is_number, "step", step, expected="the number of a step", hint="logger.step(1000)")
+        check_argument(not self._is_closed, "step", self, expected="a logger that is open", hint="call close() last")
         if step % self._every:
             return None
         figures = self.measure()
@@ -130,6 +137,7 @@ class EmbeddingLogger:
 
     def close(self) -> None:
         """Finish the log; every rank has to."""
+        self._is_closed = True
         if self._writer is not None:
             self._writer.close()
         self._ranks.leave()

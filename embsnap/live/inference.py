@@ -18,6 +18,7 @@ from torchrec.quant.embedding_modules import EmbeddingBagCollection as Quantized
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
 from embsnap.errors import ErrorKind, IncompatibleError, UsageError
+from embsnap.live.arguments import check_argument
 from embsnap.live.half_filled import check_filled
 from embsnap.live.modules import LargeEmbeddings
 from embsnap.live.parts import is_sharded
@@ -96,11 +97,15 @@ def for_inference(model: LargeEmbeddings, precision: Precision = Precision.FROZE
 
     Raises:
         RefusedError: `half-filled`: a fill of the model failed.
-        UsageError: `bad-option`: `model` is sharded, is no LargeEmbeddings, or lies on the meta device.
+        UsageError: `bad-option`: there is no such precision; `model` is sharded, is no LargeEmbeddings, or lies on the
+            meta device.
         IncompatibleError: `shape-mismatch`: int8 rows of an odd embedding_dim, which FBGEMM has not; `cast-overflow`: a
             finite value is too large for fp16, or int8 cannot hold a row: it is not finite, or its scale or bias is
             too large for fp16.
     """
+    check_argument(
+        precision in list(Precision), "precision", precision, expected=", ".join(Precision), hint='"fp16", for one'
+    )
     precision = Precision(precision)
     _check_model(model)
     check_filled(model)
@@ -112,6 +117,7 @@ def for_inference(model: LargeEmbeddings, precision: Precision = Precision.FROZE
 def _check_model(model: nn.Module) -> None:
     """Refuse what has no tables of its own, in memory."""
     found = type(model).__name__
+    check_argument(isinstance(model, nn.Module), "model", model, expected="a LargeEmbeddings", hint="fill it first")
     if any(isinstance(module, ShardedEmbeddingBagCollection) for module in model.modules()) or any(
         is_sharded(parameter) for parameter in model.parameters()
     ):

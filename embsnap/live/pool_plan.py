@@ -115,8 +115,7 @@ def plan_pool(source: str, examples: str, out: str | None, options: PoolOptions)
         tables = find_tables(source, names, options.model)
     check_table_names(options.features, names, "--feature")
     check_table_names(options.weights, names, "--weights")
-    if out is not None:
-        _check_written(options.kept, names)
+    _check_written(options.kept, names, out)
     columns = ExampleColumns(
         features={name: options.features.get(name, name) for name in names},
         weights=options.weights,
@@ -175,7 +174,12 @@ def _doubled(names: list[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if names.count(name) > 1]
 
 
-def _check_written(kept: tuple[str, ...], names: list[str]) -> None:
+def _check_written(kept: tuple[str, ...], names: list[str], out: str | None) -> None:
+    if out is None:
+        if kept:
+            problem, hint = "columns are kept beside vectors, and none are written", "leave it out, or give --out"
+            raise UsageError(ErrorKind.BAD_OPTION, problem, where=f"--keep {kept[0]}", expected="--out URI", hint=hint)
+        return
     doubled = _doubled([*kept, *names])
     if doubled:
         raise UsageError(

@@ -30,6 +30,8 @@ class PooledChange:
     """Bags, empty ones aside, all of whose entities both vocabularies know."""
     num_identical: int
     """Of these, those whose vectors are the same bit for bit."""
+    num_non_finite: int
+    """Of these, those of which either vector has a NaN or an infinity."""
     median_cosine: float | None
     """Over the carried bags; None where there is none with two finite vectors that are not zero."""
     p5_cosine: float | None

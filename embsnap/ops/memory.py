@@ -71,7 +71,7 @@ class Budget:
                 ErrorKind.BAD_OPTION,
                 "is too small",
                 where="--memory-budget",
-                expected=f"at least {threads * _BUFFERS_PER_THREAD * MIN_BLOCK_BYTES} bytes for {threads} threads",
+                expected=f"at least {threads * _BUFFERS_PER_THREAD * MIN_BLOCK_BYTES} bytes at --threads {threads}",
                 found=memory_budget,
             )
         fill_block = min(MAX_FILL_BLOCK_BYTES, share)

@@ -294,7 +294,12 @@ def test_a_dry_run_writes_nothing(embsnap: Any, place: Path, tmp_path: Path) -> 
     ("arguments", "exit_code", "said"),
     [
         (["--feature", "user=nowhere", "--vocab", "user={}/user.parquet"], 3, "nowhere"),
-        (["--vocab", "user={}/user.parquet", "--keep", "nowhere"], 3, "check the names that --weights, --keep"),
+        (["--vocab", "user={}/user.parquet", "--keep", "key"], 2, "leave it out, or give --out"),
+        (
+            ["--vocab", "user={}/user.parquet", "--keep", "nowhere", "--out", "{}/new.pq"],
+            3,
+            "check the names that --weights, --keep",
+        ),
         (["--table", "none"], 3, "one of user, item"),
         (["--table", "item"], 5, "--vocab item=URI"),
         ([], 5, "--vocab user=URI"),

@@ -100,6 +100,7 @@ class ChangeFigures:
     num_bags: int = 0
     num_carried: int = 0
     num_identical: int = 0
+    num_non_finite: int = 0
     cosines: list[NDArray[np.float32]] = field(default_factory=list)
     distances: list[NDArray[np.float32]] = field(default_factory=list)
 
@@ -110,6 +111,7 @@ class ChangeFigures:
         same_BD = a_BD[carried_B].view(np.uint32) == b_BD[carried_B].view(np.uint32)
         self.num_identical += int(same_BD.all(axis=1).sum())
         a, b = a_BD[carried_B].astype(np.float64), b_BD[carried_B].astype(np.float64)
+        self.num_non_finite += int((~(np.isfinite(a) & np.isfinite(b))).any(axis=1).sum())
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             norms_a, norms_b = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
             cosines = np.einsum("bd,bd->b", a, b) / (norms_a * norms_b)
@@ -126,6 +128,7 @@ class ChangeFigures:
             self.num_bags,
             self.num_carried,
             self.num_identical,
+            self.num_non_finite,
             median_cosine=_percentile(cosines, 50),
             p5_cosine=_percentile(cosines, 5),
             median_relative_l2=_percentile(distances, 50),

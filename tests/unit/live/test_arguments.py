@@ -43,6 +43,8 @@ def model() -> embsnap.LargeEmbeddings:
         (lambda model, uri: embsnap.warm_start(DATA, model), "config", "LargeEmbeddings"),
         (lambda model, uri: embsnap.warm_start(model, DATA, optimizer={"ebc": None}), "optimizer", "dict"),
         (lambda model, uri: embsnap.EmbeddingLogger(model, ["user"], log=5), "log", "int"),
+        (lambda model, uri: embsnap.for_inference(None), "model", "NoneType"),
+        (lambda model, uri: embsnap.for_inference(model, "int4"), "precision", "'int4'"),
         (lambda model, uri: embsnap.EmbeddingLogger(model, "user", log=print), "tables_to_log", "'user'"),
     ],
 )

@@ -142,6 +142,17 @@ def test_every_is_checked() -> None:
             embsnap.EmbeddingLogger(Model(), ["user"], every=every, log=print)
 
 
+def test_a_step_is_a_number_and_comes_before_the_end() -> None:
+    logger = embsnap.EmbeddingLogger(Model(), ["user"], every=10, log=print)
+    for step in ("10", 10.0, None):
+        with pytest.raises(UsageError, match="step: this argument does not fit"):
+            logger.step(step)
+    assert logger.step(np.int64(11)) is None
+    logger.close()
+    with pytest.raises(UsageError, match="a logger that is open"):
+        logger.step(20)
+
+
 def test_all_tables_where_none_are_named() -> None:
     figures: list[Mapping[str, float]] = []
     embsnap.EmbeddingLogger(Model(), None, log=lambda _, found: figures.append(found)).step(0)
