@@ -74,12 +74,12 @@ def restore(
         IncompatibleError: Shapes, dtypes or optimizers differ, or a lookup gives something else.
         SnapshotError, StorageError, UsageError: As `warm_start`.
     """
-    _check_arguments(uri, tables, optimizer_state)
-    policy = OptimizerStatePolicy(optimizer_state)
-    asked = _Asked(os.fspath(uri), None if tables is None else tuple(tables), partial, cast, policy, options)
     notes: list[Finding] = []
 
     def read_config() -> LargeEmbeddingsConfig:
+        _check_arguments(uri, tables, optimizer_state)
+        policy = OptimizerStatePolicy(optimizer_state)
+        asked = _Asked(os.fspath(uri), None if tables is None else tuple(tables), partial, cast, policy, options)
         config, found = asked.of(model)
         notes.extend(found)
         return config

@@ -91,7 +91,7 @@ def save(
         RefusedError: `destination-taken`, or `half-filled`: a fill of the model failed.
         StorageError: The storage failed on a rank; nothing reads as a snapshot at `uri`.
     """
-    saving = _Saving(_app_state(model, uri, options), uri, options, progress)
+    saving = _Saving(model, uri, options, progress)
     try:
         saving.prepare()
         return saving.write()
@@ -111,7 +111,7 @@ def async_save(
         UsageError, NotFoundError, IncompatibleError, RefusedError, StorageError: As `save`; `bad-option` also where
             the host has no memory for the copy.
     """
-    saving = _Saving(_app_state(model, uri, options), uri, options, progress)
+    saving = _Saving(model, uri, options, progress)
     try:
         saving.prepare(copy=True)
     except BaseException:
@@ -186,9 +186,12 @@ class _Run:
 class _Saving:
     """One save, on one rank."""
 
-    def __init__(self, app_state: Mapping[str, Any], uri: Uri, options: SaveOptions, progress: Progress) -> None:
+    def __init__(
+        self, model: nn.Module | Mapping[str, Any], uri: Uri, options: SaveOptions, progress: Progress
+    ) -> None:
         self.ranks = Ranks()
-        self._app_state, self._uri, self._options, self._progress = app_state, os.fspath(uri), options, progress
+        self._model: Any = model
+        self._uri, self._options, self._progress = uri, options, progress
         self._started = time.perf_counter()
         self._store: Store
         self._tree: StateTree
@@ -223,12 +226,13 @@ class _Saving:
             raise
 
     def _look(self) -> Mapping[str, Description]:
-        for part in self._app_state.values():
+        app_state = _app_state(self._model, self._uri, self._options)
+        for part in app_state.values():
             if isinstance(part, nn.Module):
                 check_filled(part)
-        self._store = open_store(self._uri, self._options.storage_options)
-        self._tree = state_tree(self._app_state)
-        self._app_state = {}
+        self._store = open_store(os.fspath(self._uri), self._options.storage_options)
+        self._tree = state_tree(app_state)
+        self._model = None
         return describe(self._tree, alone=self.ranks.size == 1)
 
     def _lay_out(self, descriptions: list[Mapping[str, Description]], copy: bool) -> int:
@@ -254,7 +258,7 @@ class _Saving:
 
     def _write(self) -> RankManifest:
         locations = self._locations[self.ranks.rank]
-        remote = is_remote(self._uri)
+        remote = is_remote(os.fspath(self._uri))
         sums = write_objects(
             self._store,
             [portion.array for portion in self._own.portions],

@@ -90,19 +90,19 @@ def warm_start(
         UsageError: The config or another argument is wrong, or two optimizers have state of one table.
         SnapshotError, StorageError, GateError: As `plan_warmstart`; `rank-lost` if another rank is gone.
     """
-    check_argument(
-        isinstance(config, LargeEmbeddingsConfig | Mapping | str | os.PathLike),
-        "config",
-        config,
-        expected="a LargeEmbeddingsConfig, a dict, or the URI or path of a YAML file",
-        hint="warm_start(model, config)",
-    )
 
     def read_config() -> LargeEmbeddingsConfig:
         if isinstance(config, LargeEmbeddingsConfig):
             return config
         if isinstance(config, Mapping):
             return check_large_embeddings(config)
+        check_argument(
+            isinstance(config, str | os.PathLike),
+            "config",
+            config,
+            expected="a LargeEmbeddingsConfig, a dict, or the URI or path of a YAML file",
+            hint="warm_start(model, config)",
+        )
         return read_large_embeddings(
             os.fspath(config), at=at, environ=config_environ(), options=options.storage_options
         )
@@ -132,16 +132,9 @@ def fill_model(
         expected="a torch.nn.Module",
         hint="to fill several modules at once, give a torch.nn.ModuleList of them",
     )
-    check_argument(
-        isinstance(trained_by.optimizer, torch.optim.Optimizer | None),
-        "optimizer",
-        trained_by.optimizer,
-        expected="a torch.optim.Optimizer",
-        hint="several are one as a torchrec CombinedOptimizer",
-    )
     ranks = Ranks(alone=not is_shared(model))
     try:
-        config, tables = together(ranks, lambda: _read_and_find(model, read_config))
+        config, tables = together(ranks, lambda: _read_and_find(model, read_config, trained_by))
         wanted = {table.name: table.rows for table in tables}
         plan = plan_warmstart(
             config,
@@ -166,8 +159,15 @@ def fill_model(
 
 
 def _read_and_find(
-    model: nn.Module, read_config: Callable[[], LargeEmbeddingsConfig]
+    model: nn.Module, read_config: Callable[[], LargeEmbeddingsConfig], trained_by: LiveOptimizer
 ) -> tuple[LargeEmbeddingsConfig, list[LiveTable]]:
+    check_argument(
+        isinstance(trained_by.optimizer, torch.optim.Optimizer | None),
+        "optimizer",
+        trained_by.optimizer,
+        expected="a torch.optim.Optimizer",
+        hint="several are one as a torchrec CombinedOptimizer",
+    )
     config = read_config()
     shapes = {table.name: (table.num_embeddings, table.embedding_dim) for table in config.tables}
     return config, find_tables(model, shapes)

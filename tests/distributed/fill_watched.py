@@ -3,8 +3,9 @@
     torchrun --nproc-per-node 2 fill_watched.py CONFIG OUT WHAT
 
 WHAT is `count` (bytes read, from a store that cannot map), or what happens on rank 1: `config` (it is given another
-one), `read` (its reads of rows fail) or `exit` (it ends before it reads rows). With `part` each rank has a model of its
-own, wrapped in DistributedDataParallel. Each rank writes `OUT/<rank>.json`.
+one), `read` (its reads of rows fail), `exit` (it ends before it reads rows) or `arguments` (it gives None for a URI, or
+an optimizer by its name). With `part` each rank has a model of its own, wrapped in DistributedDataParallel. Each rank
+writes `OUT/<rank>.json`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch.distributed as dist
 from sharded_models import DIM, build, held, start
 from torch.nn.parallel import DistributedDataParallel
 from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor
+from torchrec.distributed import DistributedModelParallel
 
 import embsnap
 from embsnap.errors import EmbsnapError
@@ -39,6 +41,20 @@ def refusal(step: Callable[[], object]) -> str | None:
     except EmbsnapError as error:
         return error.kind
     return None
+
+
+def misfits(model: DistributedModelParallel, config: str, out: str) -> list[str | None]:
+    """What every rank is told of arguments that do not fit on rank 1."""
+    is_wrong = dist.get_rank() == 1
+    uri, optimizer = None if is_wrong else f"{out}/old", "adam" if is_wrong else None
+    return [
+        refusal(lambda: embsnap.restore(model, uri)),
+        refusal(lambda: embsnap.restore(model, f"{out}/old", optimizer_state="rest" if is_wrong else "carry")),
+        refusal(lambda: embsnap.warm_start(model, None if is_wrong else config)),
+        refusal(lambda: embsnap.warm_start(model, config, optimizer=optimizer)),
+        refusal(lambda: embsnap.save(model, None if is_wrong else f"{out}/saved")),
+        refusal(lambda: embsnap.async_save("model" if is_wrong else model, f"{out}/saved")),
+    ]
 
 
 def own_model(num_rows: int) -> DistributedDataParallel:
@@ -78,6 +94,8 @@ def main(config: str, out: str, what: str) -> None:
     for array in arrays.values():
         array[...] = UNTOUCHED
     outcome: dict[str, object] = {}
+    if what == "arguments":
+        outcome["refused"] = misfits(model, config, out)
     try:
         embsnap.warm_start(model, config + ".missing" * (what == "config" and rank == 1))
         outcome["num_rows"] = sum(len(array) for name, array in arrays.items() if "/weight" in name)

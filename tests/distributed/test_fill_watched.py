@@ -78,6 +78,14 @@ def test_what_fails_on_one_rank_ends_all_of_them(run, what: str, kind: str, part
     assert first["untouched"] == (what == "config"), "what is found out in time touches nothing on any rank"
 
 
+def test_arguments_that_fit_on_some_ranks_only_are_refused_on_all(run) -> None:
+    exit_code, errors, outcomes = run("arguments")
+    assert exit_code == 0, errors[-3000:]
+    for outcome in outcomes:
+        assert outcome["refused"] == ["bad-option"] * 6
+        assert outcome["num_rows"], "the ranks fill a model together afterwards"
+
+
 def test_a_rank_that_ends_is_noticed(run) -> None:
     exit_code, _, outcomes = run("exit")
     assert exit_code != 0
