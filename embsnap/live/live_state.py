@@ -53,6 +53,11 @@ class LiveState:
         """Whether it counts steps and knows no rows."""
         return self.name in _COUNTERS
 
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one value for all rows: a counter, or what some optimizers compute from one (NAdam, ASGD)."""
+        return self.is_counter or (bool(self.tensors) and all(tensor.dim() == 0 for tensor in self.tensors))
+
 
 def slots(names: Mapping[str, Any]) -> dict[str, str]:
     """What the states of one table are, by name, whatever its optimizer calls them.
@@ -74,27 +79,24 @@ def initialize_states(optimizer: torch.optim.Optimizer | None, tables: Sequence[
     It is what it would be at the beginning of that step. All else stays as it is: rows, gradients, learning rates, and
     what the optimizer does with other parameters.
     """
-    for lazy in _lazy(optimizer):
-        trained = [parameter for group in lazy.param_groups for parameter in group["params"]]
-        if isinstance(lazy, KeyedOptimizer):
-            named = [lazy.params[key] for key in lazy.params if any(_is_of(key, table) for table in tables)]
-        else:
-            weights = [table.parameter for table in tables]
-            named = [parameter for parameter in trained if any(parameter is weight for weight in weights)]
-        stateless = [parameter for parameter in named if parameter.requires_grad and not lazy.state.get(parameter)]
-        if stateless:
-            _make_states(lazy, trained, stateless)
-
-
-def _lazy(optimizer: torch.optim.Optimizer | None) -> Iterator[torch.optim.Optimizer]:
-    """Those that make a parameter's state in its first step."""
     if optimizer is not None and not isinstance(optimizer, KeyedOptimizer):
-        yield optimizer
-    yield from (keyed for keyed in _keyed(optimizer) if isinstance(keyed, KeyedOptimizerWrapper))
+        weights = [table.parameter for table in tables]
+        everything = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        _make_states(optimizer, [one for one in everything if any(one is weight for weight in weights)], everything)
+    for keyed in _keyed(optimizer):
+        if isinstance(keyed, KeyedOptimizerWrapper):
+            named = [keyed.params[key] for key in keyed.params if any(_is_of(key, table) for table in tables)]
+            _make_states(keyed, named, list(keyed.params.values()))
+    for table in tables:
+        for fused in _in_backward(table):
+            _make_states(fused, [table.parameter], [table.parameter])
 
 
-def _make_states(optimizer: torch.optim.Optimizer, everything: Sequence[Tensor], parameters: Sequence[Tensor]) -> None:
-    """A step of these parameters alone that changes none: without gradients, at the rate 0; it is not counted."""
+def _make_states(optimizer: torch.optim.Optimizer, named: Sequence[Tensor], everything: Sequence[Tensor]) -> None:
+    """A step of parameters without state, alone, that changes none: without gradients, at the rate 0; not counted."""
+    parameters = [parameter for parameter in named if parameter.requires_grad and not optimizer.state.get(parameter)]
+    if not parameters or _keeps_nothing(optimizer):
+        return
     groups = optimizer.param_groups
     gradients, kept = [parameter.grad for parameter in everything], [dict(group) for group in groups]
     try:
@@ -110,9 +112,17 @@ def _make_states(optimizer: torch.optim.Optimizer, everything: Sequence[Tensor],
             parameter.grad = gradient
         for group, before in zip(groups, kept, strict=True):
             group.update(before)
-    for state in (optimizer.state[parameter] for parameter in parameters):
-        for counter in _COUNTERS & state.keys():
-            state[counter] = torch.zeros_like(state[counter]) if isinstance(state[counter], Tensor) else 0
+    for parameter in parameters:
+        state = optimizer.state[parameter]
+        for name, value in (_initial(optimizer, parameter) | dict.fromkeys(_COUNTERS, 0)).items():
+            if name in state:
+                state[name] = torch.full_like(state[name], value) if isinstance(state[name], Tensor) else value
+
+
+def _keeps_nothing(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether it is SGD without momentum."""
+    optimizer = optimizer._optimizer if isinstance(optimizer, KeyedOptimizerWrapper) else optimizer
+    return isinstance(optimizer, torch.optim.SGD) and not any(group["momentum"] for group in optimizer.param_groups)
 
 
 def live_states(table: LiveTable, optimizer: LiveOptimizer) -> dict[str, LiveState]:
@@ -139,7 +149,9 @@ def _candidates(table: LiveTable, optimizer: LiveOptimizer) -> list[dict[str, Li
     return given or [_states(table, *fused) for fused in _fused(table)]
 
 
-def _given(table: LiveTable, optimizer: torch.optim.Optimizer | None) -> Iterator[tuple[Mapping[str, Any], float]]:
+def _given(
+    table: LiveTable, optimizer: torch.optim.Optimizer | None
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, float]]]:
     if optimizer is not None and not isinstance(optimizer, KeyedOptimizer):
         if table.parameter in optimizer.state:
             yield optimizer.state[table.parameter], _initial(optimizer, table.parameter)
@@ -156,14 +168,22 @@ def _is_of(key: str, table: LiveTable) -> bool:
     return key == table.key or key.endswith(f".{table.key}")
 
 
-def _fused(table: LiveTable) -> Iterator[tuple[Mapping[str, Any], float]]:
+def _fused(table: LiveTable) -> Iterator[tuple[Mapping[str, Any], Mapping[str, float]]]:
     if isinstance(table.collection, ShardedEmbeddingBagCollection):
         state = table.collection.fused_optimizer.state_dict()["state"]
         if table.key in state:
-            yield state[table.key], 0.0
+            yield state[table.key], {}
         return
-    for optimizer in getattr(table.parameter, "_in_backward_optimizers", ()):
+    for optimizer in _in_backward(table):
         yield optimizer.state[table.parameter], _initial(optimizer, table.parameter)
+
+
+def _in_backward(table: LiveTable) -> Sequence[torch.optim.Optimizer]:
+    """What updates a table in its backward pass, where that is no kernel of FBGEMM's."""
+    if isinstance(table.collection, ShardedEmbeddingBagCollection):
+        return ()
+    optimizers: Sequence[torch.optim.Optimizer] = getattr(table.parameter, "_in_backward_optimizers", ())
+    return optimizers
 
 
 def _keyed(optimizer: torch.optim.Optimizer | None) -> Iterator[KeyedOptimizer]:
@@ -177,23 +197,25 @@ def _keyed(optimizer: torch.optim.Optimizer | None) -> Iterator[KeyedOptimizer]:
         yield optimizer
 
 
-def _initial(optimizer: torch.optim.Optimizer, parameter: Any) -> float:
-    """What Adagrad's sum starts from; every other state starts from zero."""
+def _initial(optimizer: torch.optim.Optimizer, parameter: Any) -> dict[str, float]:
+    """What the sum of Adagrad, and some states of NAdam, ASGD and Rprop, start from; all others start from zero."""
     groups = [group for group in optimizer.param_groups if any(member is parameter for member in group["params"])]
-    return float(groups[0].get("initial_accumulator_value", 0.0)) if groups else 0.0
+    rates = {"step_size": "lr", "eta": "lr", "sum": "initial_accumulator_value"}
+    found = {name: float(groups[0].get(rate, 0.0)) for name, rate in rates.items()} if groups else {}
+    return found | {"mu_product": 1.0, "mu": 1.0}
 
 
-def _states(table: LiveTable, states: Mapping[str, Any], initial: float) -> dict[str, LiveState]:
+def _states(table: LiveTable, states: Mapping[str, Any], initial: Mapping[str, float]) -> dict[str, LiveState]:
     named = {name.removeprefix(f"{table.name}."): value for name, value in states.items()}
     named = {name: value for name, value in named.items() if isinstance(value, Tensor | ShardedTensor)}
     return {
-        slot: LiveState(name, _tensors(table, name, named[name]), initial if slot == "sum" else 0.0)
+        slot: LiveState(name, _tensors(table, name, named[name]), initial.get(slot, 0.0))
         for name, slot in slots(named).items()
     }
 
 
 def _tensors(table: LiveTable, name: str, value: Tensor | ShardedTensor) -> tuple[Tensor, ...]:
-    if is_sharded(value) or name in _COUNTERS or len(table.parts) == 1:
+    if is_sharded(value) or name in _COUNTERS or value.dim() == 0 or len(table.parts) == 1:
         return tuple(part.tensor for part in local_parts(value))
     if not table.parts:
         return ()

@@ -88,13 +88,14 @@ def plan_state_fill(table: LiveTable, planned: PlannedTable, optimizer: LiveOpti
     if not live:
         return StateFill(table, notes=_not_carried(table, planned, "the live model keeps none"))
     _check_same_optimizer(table, live, stored)
-    rows = {slot: state for slot, state in live.items() if not state.is_counter}
+    rows = {slot: state for slot, state in live.items() if not state.is_single}
+    singles = {slot: state for slot, state in live.items() if state.is_single and not state.is_counter}
     if planned.state_policy is OptimizerStatePolicy.REFUSE:
         _check_exact(table, [stored[slot] for slot in rows])
     return StateFill(
         table,
         carried=tuple(pair for slot, state in rows.items() for pair in _pairs(table, state, *stored[slot])),
-        reset=counters,
+        reset=(*counters, *(replace(state, initial=_value(stored[slot][1])) for slot, state in singles.items())),
         step=_step(table, live, stored, optimizer),
         names=tuple(state.name for state in rows.values()),
         notes=_left(table, live, stored),
@@ -180,10 +181,7 @@ def _placed(
 
 def _step(table: LiveTable, live: Mapping[str, LiveState], stored: _Stored, optimizer: LiveOptimizer) -> int | None:
     if "step" in stored:
-        source = stored["step"][1]
-        values = np.empty((source.num_rows, source.dim), source.dtype)
-        source.read(0, source.num_rows, values)
-        return int(values.max())
+        return int(_value(stored["step"][1]))
     if "exp_avg" in live and optimizer.step is None:
         raise _mismatch(
             table,
@@ -192,6 +190,13 @@ def _step(table: LiveTable, live: Mapping[str, LiveState], stored: _Stored, opti
             "neither",
         )
     return optimizer.step if "exp_avg" in live else None
+
+
+def _value(source: _Source) -> float:
+    """Of a state that is one for all rows."""
+    values = np.empty((source.num_rows, source.dim), source.dtype)
+    source.read(0, source.num_rows, values)
+    return float(values.max())
 
 
 def numbered_states(planned: PlannedTable) -> list[str]:
