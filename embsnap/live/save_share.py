@@ -118,7 +118,9 @@ def _sizes(leaf: ShardedLeaf) -> tuple[tuple[int, ...], ...]:
 def _is_of_shard(path: str, leaf: Leaf, sharded_keys: tuple[str, ...]) -> bool:
     """Whether a tensor is optimizer state of this rank's part of a table, without saying so (dense kernels)."""
     segments = path.split("/")[1:-1]
-    return isinstance(leaf, TensorLeaf) and leaf.tensor.dim() > 0 and any(s.endswith(sharded_keys) for s in segments)
+    endings = tuple(f".{segment}" for segment in segments)  # of an optimizer of a part of the model
+    is_of_one = any(s.endswith(sharded_keys) for s in segments) or any(key.endswith(endings) for key in sharded_keys)
+    return isinstance(leaf, TensorLeaf) and leaf.tensor.dim() > 0 and is_of_one
 
 
 def _digest(leaf: Leaf) -> str:

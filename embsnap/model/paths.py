@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from urllib.parse import unquote
 
-__all__ = ["child_path", "escape", "join_entry_path", "last_segment", "split_entry_path", "unescape"]
+__all__ = ["child_path", "escape", "join_entry_path", "last_segment", "moved_parameter", "split_entry_path", "unescape"]
 
 _RANK = re.compile(r"0|[1-9][0-9]{0,8}")
 _MAX_RANK_DIGITS = 9
@@ -62,3 +62,18 @@ def child_path(parent: str, key: str | int | bool) -> str:
 def last_segment(path: str) -> str:
     """The key of the last segment of a path, unescaped."""
     return unescape(path.rpartition("/")[2])
+
+
+def moved_parameter(parameter: str, old_key: str, new_key: str) -> str:
+    """What an optimizer calls a weight whose state key changes: with a prefix, or without the key's first names.
+
+    >>> moved_parameter("fused_opt.ebc.old.weight", "ebc.old.weight", "ebc.new.weight")
+    'fused_opt.ebc.new.weight'
+    >>> moved_parameter("ebc.old.weight", "large.ebc.old.weight", "large.ebc.new.weight")
+    'ebc.new.weight'
+    """
+    if parameter.endswith(old_key):
+        return parameter[: len(parameter) - len(old_key)] + new_key
+    if old_key.endswith(f".{parameter}"):
+        return new_key.removeprefix(old_key.removesuffix(parameter))
+    return parameter

@@ -98,18 +98,27 @@ class TableIndex:
             return error
 
     def _attach(self, arrays: list[str]) -> None:
+        of_parts: list[tuple[str, str, list[str]]] = []
         for parameter, paths in group_by_parameter(self._listing, arrays).items():
             match = _WEIGHT_KEY.search(parameter)
             if match is None:
                 self.numbered += filter(is_numbered, paths if parameter.isdecimal() else ())
-                continue
-            owners = _owners(parameter, self._by_name.get(match["table"], []))
-            if len({path.partition("/")[0] for path in paths}) == 1:  # two optimizers would be of two models
-                owners = first_of_all_in_model(owners)
-            if len(owners) == 1:
-                self.states[owners[0]] += paths
+            elif owners := _owners(parameter, self._by_name.get(match["table"], [])):
+                self._give(owners, paths)
             else:
-                self.unattached += paths
+                of_parts.append((match["table"], f".{parameter}", paths))
+        for table, ending, paths in of_parts:
+            weights = [path for path in self._by_name.get(table, []) if not self.states[path]]
+            self._give([path for path in weights if last_segment(path).endswith(ending)], paths)
+
+    def _give(self, owners: Sequence[str], paths: list[str]) -> None:
+        """States to the one weight that they can be of."""
+        if len({path.partition("/")[0] for path in paths}) == 1:  # two optimizers would be of two models
+            owners = first_of_all_in_model(owners)
+        if len(owners) == 1:
+            self.states[owners[0]] += paths
+        else:
+            self.unattached += paths
 
     def _matches(self, name: str) -> Iterator[list[str]]:
         yield self._by_name.get(name, [])

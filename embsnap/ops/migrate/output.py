@@ -13,7 +13,7 @@ from embsnap.config.migration_steps import Placing, StateForm
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.torchsnapshot.assembly import Part, PlacedArray
 from embsnap.formats.torchsnapshot.contents import ArrayToWrite
-from embsnap.model.paths import escape
+from embsnap.model.paths import escape, moved_parameter
 from embsnap.model.progress import Progress
 from embsnap.model.rows import RowSource
 from embsnap.model.table import StateLayout
@@ -74,8 +74,7 @@ def state_path(table: TableDraft, state: StateDraft) -> str:
     head, _, parameter = head.rpartition("/")
     old_key = table.origin.weight.path.partition("/")[2]
     new_key = table.weight_path.partition("/")[2]
-    if parameter.endswith(old_key):
-        parameter = parameter[: len(parameter) - len(old_key)] + new_key
+    parameter = moved_parameter(parameter, old_key, new_key)
     old_name = f"{escape(table.origin.name)}."
     if state_key.startswith(old_name):
         state_key = f"{escape(table.name)}.{state_key[len(old_name) :]}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.formats.torchsnapshot.states import is_numbered
-from embsnap.model.paths import escape
+from embsnap.model.paths import escape, moved_parameter
 
 __all__ = ["DEFAULT_PREFIX", "check_prefix", "renamed_state_path", "weight_path"]
 
@@ -60,8 +60,8 @@ def renamed_state_path(state_path: str, *, old_table: str, old_weight_path: str,
     new_weight_key = weight_path(prefix, new_table).partition("/")[2]
     if is_numbered(state_path):
         parameter = new_weight_key
-    elif parameter.endswith(old_weight_key):
-        parameter = parameter[: -len(old_weight_key)] + new_weight_key
+    else:
+        parameter = moved_parameter(parameter, old_weight_key, new_weight_key)
     if state_key.startswith(f"{escape(old_table)}."):
         state_key = f"{escape(new_table)}.{state_key[len(escape(old_table)) + 1 :]}"
     return f"{head}/{parameter}/{state_key}"

@@ -144,6 +144,26 @@ class TestState:
         assert self.states(snapshot) == [("exp_avg", StateLayout.ELEMENT_WISE)]
         assert snapshot.table("t").state[0].array.path == f"optim/state/{prefix}ebc.embedding_bags.t.weight/exp_avg"
 
+    @pytest.mark.parametrize("ending", ["ebc.embedding_bags.t.weight", "embedding_bags.t.weight"])
+    def test_an_optimizer_of_a_part_of_the_model(self, opened, ending):
+        builder = SnapshotBuilder()
+        builder.tensor(weight("t", "model/large.ebc"), matrix())
+        builder.tensor(f"optim/state/{ending}/t.momentum1", np.zeros(6, np.float32))
+        snapshot = opened(builder)
+        assert snapshot.findings == ()
+        assert self.states(snapshot) == [("momentum1", StateLayout.ROW_WISE)]
+
+    @pytest.mark.parametrize("keys", [("a.ebc", "b.ebc"), ("a.ebc",)], ids=["two tables", "two states"])
+    def test_a_part_that_may_be_of_several_is_of_none(self, opened, keys):
+        builder = SnapshotBuilder()
+        for key in keys:
+            builder.tensor(weight("t", f"model/{key}"), matrix())
+        builder.tensor("optim/state/ebc.embedding_bags.t.weight/t.momentum1", np.zeros(6, np.float32))
+        if len(keys) == 1:
+            builder.tensor("optim/state/a.ebc.embedding_bags.t.weight/t.momentum1", np.ones(6, np.float32))
+        (finding,) = opened(builder).findings
+        assert (finding.kind, finding.count) == ("unattached-state", 1)
+
     def test_state_goes_to_the_longest_key_that_fits(self, opened):
         builder = SnapshotBuilder()
         builder.tensor(weight("t"), matrix())

@@ -80,6 +80,18 @@ def test_what_embsnap_saves_it_restores_with_its_optimizer(tmp_path) -> None:
     assert not states[1]["sum"].any()
 
 
+def test_the_optimizer_of_a_part_of_the_model(tmp_path) -> None:
+    table = {"name": "user", "num_embeddings": 40, "embedding_dim": 8, "optimizer": {"rowwise_adagrad": {"lr": 0.1}}}
+    config = LargeEmbeddingsConfig.model_validate({"tables": [table]})
+    trained, fresh = (torch.nn.ModuleDict({"large": LargeEmbeddings(config)}) for _ in range(2))
+    optimizers = [model["large"].fused_optimizer() for model in (trained, fresh)]
+    states = [next(iter(optimizer.states().values())) for optimizer in optimizers]
+    states[0]["sum"].uniform_(1, 2)
+    embsnap.save({"model": trained, "optimizer": optimizers[0]}, tmp_path / "saved")
+    assert embsnap.restore(fresh, tmp_path / "saved").notes == ()
+    assert torch.equal(states[1]["sum"], states[0]["sum"])
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [

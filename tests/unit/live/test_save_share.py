@@ -131,10 +131,11 @@ def test_sharded_state_becomes_one_tensor_that_all_ranks_name() -> None:
 def test_local_state_of_a_shard_is_each_rank_s_own_even_where_it_is_alike() -> None:
     trees = [tree((0, 0, 3, 4)), tree((3, 0, 3, 4))]
     for found in trees:
-        found.leaves["optimizer/state/dense.ebc.t.weight/exp_avg"] = TensorLeaf(torch.zeros(3, 4), DTYPES["float32"])
-        found.leaves["optimizer/state/dense.other/exp_avg"] = TensorLeaf(torch.zeros(3, 4), DTYPES["float32"])
+        for parameter in ("dense.ebc.t.weight", "t.weight", "dense.other"):
+            found.leaves[f"optimizer/state/{parameter}/exp_avg"] = TensorLeaf(torch.zeros(3, 4), DTYPES["float32"])
     entries = merged(trees)
     assert "1/optimizer/state/dense.ebc.t.weight/exp_avg" in entries
+    assert "1/optimizer/state/t.weight/exp_avg" in entries, "the optimizer is of a part of the model"
     assert "1/optimizer/state/dense.other/exp_avg" not in entries
 
 

@@ -54,6 +54,16 @@ def test_state_is_renamed_with_its_table_and_prefix(days, make_rows) -> None:
     assert snapshot.table("member").state[0].name == "momentum1"
 
 
+def test_state_of_an_optimizer_of_a_part_of_the_model(days, make_rows) -> None:
+    part = "optimizer/state/embedding_bags"
+    days.old(make_rows(2, 3), [10, 11], **{f"{part}.user.weight/user.momentum1": np.ones(2, np.float32)})
+    days.new([10, 11])
+    days.table = {"name": "member"}
+    _, snapshot = days.run(2)
+    assert f"0/{part}.member.weight/member.momentum1" in snapshot.manifest.entries
+    assert snapshot.table("member").state[0].name == "momentum1"
+
+
 def test_sharded_for_readers_that_can(days, make_rows) -> None:
     days.old(make_rows(2, 3), [10, 11], **{f"{STATE}/user.momentum1": np.ones(2, np.float32)})
     days.new([10, 11])
