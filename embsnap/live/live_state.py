@@ -21,7 +21,7 @@ from embsnap.errors import ErrorKind, UsageError
 from embsnap.live.parts import is_sharded, local_parts
 from embsnap.live.tables import LiveTable
 
-__all__ = ["LiveOptimizer", "LiveState", "initialize_states", "live_states", "slots"]
+__all__ = ["LiveOptimizer", "LiveState", "initialize_states", "is_stateless", "live_states", "slots"]
 
 _COUNTERS = frozenset({"step", "iter"})
 _SECOND_MOMENTS = frozenset({"momentum2", "exp_avg", "exp_avg_sq"})
@@ -142,6 +142,21 @@ def live_states(table: LiveTable, optimizer: LiveOptimizer) -> dict[str, LiveSta
             hint="give the optimizer that trains this model, once",
         )
     return found[0] if found else {}
+
+
+def is_stateless(table: LiveTable, optimizer: LiveOptimizer) -> bool:
+    """Whether it is known what trains a table, and that it keeps nothing: SGD without momentum."""
+    if isinstance(table.collection, ShardedEmbeddingBagCollection):
+        kernels = table.collection.fused_optimizer
+        if table.key in kernels.params:
+            return not kernels.state_dict()["state"].get(table.key)
+    found = [*_in_backward(table)]
+    for keyed in _keyed(optimizer.optimizer):
+        found += [keyed for key in keyed.params if _is_of(key, table)]
+    if isinstance(optimizer.optimizer, torch.optim.SGD):
+        groups = optimizer.optimizer.param_groups
+        found += [optimizer.optimizer for group in groups if any(one is table.parameter for one in group["params"])]
+    return bool(found) and all(map(_keeps_nothing, found))
 
 
 def _candidates(table: LiveTable, optimizer: LiveOptimizer) -> list[dict[str, LiveState]]:

@@ -14,7 +14,7 @@ from embsnap.config.policies import OptimizerStatePolicy
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.live.arrays import numpy_dtype_of
 from embsnap.live.filling import Band, RowsPart, bands
-from embsnap.live.live_state import LiveOptimizer, LiveState, live_states, slots
+from embsnap.live.live_state import LiveOptimizer, LiveState, is_stateless, live_states, slots
 from embsnap.live.parts import LocalPart
 from embsnap.live.tables import LiveTable
 from embsnap.model.findings import Finding, Severity
@@ -83,6 +83,8 @@ def plan_state_fill(table: LiveTable, planned: PlannedTable, optimizer: LiveOpti
         step = _step(table, live, stored, optimizer) if counters and stored else None
         return StateFill(table, reset=counters, step=step)
     if not stored:
+        if not live and not numbered_states(planned) and is_stateless(table, optimizer):
+            return StateFill(table)
         notes = _not_carried(table, planned, _none_stored(planned))
         return StateFill(table, reset=tuple(live.values()), notes=notes if live else ())
     if not live:

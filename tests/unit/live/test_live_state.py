@@ -217,6 +217,32 @@ def test_what_is_not_carried_is_a_note_or_refused(tmp_path, state: str) -> None:
     assert caught.value.kind is ErrorKind.STATE_MISMATCH
 
 
+def keyed_sgd(tower: torch.nn.Module, momentum: float = 0) -> KeyedOptimizerWrapper:
+    return KeyedOptimizerWrapper(
+        dict(tower.named_parameters()), lambda params: torch.optim.SGD(params, lr=0.1, momentum=momentum)
+    )
+
+
+@pytest.mark.parametrize("form", ["in the backward pass", "keyed", "of torch"])
+def test_an_optimizer_without_state_goes_on_exactly(tmp_path, form: str) -> None:
+    config = parse(tmp_path, {}, optimizer_state="refuse", optimizer={"sgd": {"lr": 0.1}})
+    if form == "in the backward pass":
+        assert warm_start(LargeEmbeddings(config), config).notes == ()
+        return
+    tower = model()
+    optimizer = keyed_sgd(tower) if form == "keyed" else torch.optim.SGD(tower.parameters(), lr=0.1)
+    assert warm_start(tower, config, optimizer=optimizer).notes == ()
+
+
+def test_an_optimizer_that_will_have_state_does_not(tmp_path) -> None:
+    config = parse(tmp_path, {}, optimizer_state="refuse")
+    for make in (adam, lambda tower: keyed_sgd(tower, momentum=0.9), lambda tower: None):
+        tower = model()
+        with pytest.raises(EmbsnapError) as caught:
+            warm_start(tower, config, optimizer=make(tower))
+        assert caught.value.kind is ErrorKind.STATE_MISMATCH
+
+
 def test_two_optimizers_of_one_table(tmp_path) -> None:
     config = parse(tmp_path, {f"{FUSED}momentum1": values(OLD)})
     tower = model()
