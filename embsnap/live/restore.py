@@ -174,7 +174,7 @@ def _stored_bags(
     others = {
         f".{name}.weight"
         for module, name in names.items()
-        if isinstance(module, nn.EmbeddingBag) and module not in owned
+        if isinstance(getattr(module, "weight", None), torch.Tensor) and module not in owned
     }
     stored: dict[str, list[str]] = {}
     for path, name in snapshot.index.names.items():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor
 from torchrec.modules.embedding_configs import DataType
+from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
 from torchrec.optim.keyed import KeyedOptimizerWrapper
 
 import embsnap
@@ -181,6 +182,18 @@ def test_plain_bags_under_the_keys_of_tables_are_left_alone(tmp_path) -> None:
     model.ebc.embedding_bags["user"].weight.data.zero_()
     assert [table.name for table in embsnap.restore(model, f"{tmp_path}/saved").tables] == ["user"]
     np.testing.assert_array_equal(weight(model.ebc, "user"), saved)
+
+
+def test_collections_that_are_no_embedding_bag_collections_are_left_alone(tmp_path) -> None:
+    tables = [EmbeddingBagConfig(name="post", num_embeddings=7, embedding_dim=4, feature_names=["post"])]
+    fused = FusedEmbeddingBagCollection(
+        tables=tables, optimizer_type=torch.optim.SGD, optimizer_kwargs={"lr": 0.1}, device=torch.device("cpu")
+    )
+    model = torch.nn.ModuleDict({"ebc": collection(user=SHAPES["user"]), "fused": fused})
+    embsnap.save(model, tmp_path / "saved")
+    assert [table.name for table in embsnap.restore(model, tmp_path / "saved").tables] == ["user"]
+    with pytest.raises(NotFoundError, match="no table to restore"):
+        embsnap.restore(model["fused"], tmp_path / "saved", partial=True)
 
 
 def test_other_layers_may_have_a_table_of_the_same_name(tmp_path) -> None:
