@@ -19,7 +19,7 @@ from embsnap.model.table import Sharding, StoredArray, Table
 
 __all__ = ["TableIndex", "first_of_all_in_model", "named_weights"]
 
-_WEIGHT_KEY = re.compile(r"(?:^|\.)(?:embedding_bags|embeddings)\.(?P<table>[^./]+)\.weight$")
+_WEIGHT_KEY = re.compile(r"(?:^|\.)(?:embedding_bags|embeddings)\.(?P<table>[^.]+)\.weight$")
 
 
 class TableIndex:

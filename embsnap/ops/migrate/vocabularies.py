@@ -8,6 +8,7 @@ from typing import Protocol
 
 from embsnap.errors import EmbsnapError, ErrorKind, NotFoundError, RefusedError
 from embsnap.formats.vocabulary import read_vocabulary
+from embsnap.model.paths import escape
 from embsnap.model.vocabulary import Vocabulary
 from embsnap.ops.migrate.draft import Draft
 from embsnap.ops.vocabulary import fingerprint_of
@@ -36,7 +37,7 @@ class VocabulariesToWrite:
             for table in draft.tables.values()
             if table.entities is not None and table.entities.is_made
         }
-        self.uris = {name: join_uri(directory, f"{name}.parquet") for name in self._made}
+        self.uris = {name: join_uri(directory, f"{escape(name)}.parquet") for name in self._made}
         self._options = options
         self._written: list[str] = []
         self._there: set[str] = set()

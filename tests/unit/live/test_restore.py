@@ -259,6 +259,13 @@ def test_state_that_torch_has_by_number_is_said_to_be_so(tmp_path, form) -> None
     assert all("optimizer/state/0/" in note.message for note in notes)
 
 
+def test_a_table_whose_name_has_a_slash(tmp_path) -> None:
+    model, again = (collection(**{"home/user": SHAPES["user"]}) for _ in range(2))
+    embsnap.save(model, f"{tmp_path}/saved")
+    embsnap.restore(again, f"{tmp_path}/saved")
+    np.testing.assert_array_equal(weight(again, "home/user"), weight(model, "home/user"))
+
+
 def test_two_models_have_to_be_told_apart(tmp_path) -> None:
     model = averaged(tmp_path, actor=1.0, critic=2.0)
     with pytest.raises(NotFoundError, match=f"actor/{KEY}, critic/{KEY}") as caught:

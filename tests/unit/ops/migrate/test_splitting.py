@@ -45,6 +45,16 @@ def test_they_are_dropped_or_go_to_a_table_of_any_other_name(
         np.testing.assert_array_equal(read_array(new, rest), np.delete(ROWS, [1, 3], axis=0))
 
 
+def test_vocabularies_lie_side_by_side_whatever_their_tables_are_called(
+    tmp_path: Path, migration: embsnap.Migration
+) -> None:
+    migration.rename({"user": "home/user"}).split("home/user", PARTS, rest="home/user").write(f"{tmp_path}/new")
+    assert {path.name for path in (tmp_path / "new-vocab").iterdir()} == {"vip.parquet", "home%2Fuser.parquet"}
+    np.testing.assert_array_equal(
+        read_array(f"{tmp_path}/new", "model/ebc.embedding_bags.home%2Fuser.weight"), np.delete(ROWS, [1, 3], axis=0)
+    )
+
+
 @pytest.mark.parametrize("rule", list(RestRule))
 def test_a_rule_is_no_name(rule: RestRule) -> None:
     assert SplitStep.model_validate({"table": "user", "parts": PARTS, "rest": rule.value}).rest is rule
