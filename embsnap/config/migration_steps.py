@@ -283,6 +283,12 @@ class SplitStep(BaseConfig):
     rest: Annotated[RestRule | TableName, Field(union_mode="left_to_right")] = RestRule.REFUSE
     """What becomes of all others: `refuse`, `drop`, or the name of another table that takes them."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.rest in self.parts and not isinstance(self.rest, RestRule):
+            raise ValueError(f"rest names a part, whose entities it would replace (found {self.rest})")
+        return self
+
 
 class PruneStep(BaseConfig):
     """Fewer entities, the remaining rows moved together."""

@@ -9,7 +9,7 @@ import pytest
 
 import embsnap
 from embsnap.config.migration_steps import RestRule, SplitStep
-from embsnap.errors import EmbsnapError
+from embsnap.errors import EmbsnapError, UsageError
 from embsnap.formats.torchsnapshot.snapshot import open_snapshot
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.testing.tables import read_array, write_arrays
@@ -53,6 +53,12 @@ def test_vocabularies_lie_side_by_side_whatever_their_tables_are_called(
     np.testing.assert_array_equal(
         read_array(f"{tmp_path}/new", "model/ebc.embedding_bags.home%2Fuser.weight"), np.delete(ROWS, [1, 3], axis=0)
     )
+
+
+def test_they_take_no_place_of_a_part(migration: embsnap.Migration) -> None:
+    with pytest.raises(UsageError, match="rest names a part"):
+        migration.split("user", PARTS, rest="vip")
+    assert migration.split("user", {**PARTS, "drop": {"ids": [2]}}, rest="drop").steps
 
 
 @pytest.mark.parametrize("rule", list(RestRule))
