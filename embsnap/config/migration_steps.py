@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from embsnap.config.base import BaseConfig, OneOf
 from embsnap.config.embedding import TableName, Text
@@ -47,6 +47,13 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _without_slash(name: str) -> str:
+    if "/" in name:
+        raise ValueError(f"a table's name holds no '/': nothing would find the table by it (found {name!r})")
+    return name
+
+
+_NewName = Annotated[TableName, AfterValidator(_without_slash)]
 Tables = Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
 """Names of tables; a single one may stand alone."""
 
@@ -121,7 +128,7 @@ class StateForm(StrEnum):
 class RenameStep(BaseConfig):
     """Other names for tables, or for the modules that hold them; optimizer state follows."""
 
-    tables: dict[Text, TableName] = Field(default_factory=dict)
+    tables: dict[Text, _NewName] = Field(default_factory=dict)
     """Old name → new name. Names may be exchanged."""
     prefix: dict[Text, Text] = Field(default_factory=dict)
     """`APP_KEY/MODULE_PATH` → another one, for every entry below it: `{model/ebc: model/large.ebc}`."""
@@ -130,6 +137,9 @@ class RenameStep(BaseConfig):
     def _check(self) -> Self:
         if not self.tables and not self.prefix:
             raise ValueError("give tables or prefix")
+        for prefix in (*self.prefix, *self.prefix.values()):
+            if not all(prefix.partition("/")):
+                raise ValueError(f"a prefix is APP_KEY/MODULE_PATH, such as model/ebc (found {prefix})")
         return self
 
 
@@ -149,7 +159,7 @@ class CopyStep(BaseConfig):
     """A second copy of a table under another name, or a table of another snapshot."""
 
     table: Text
-    to: TableName
+    to: _NewName
     """Its name in the new snapshot."""
     source: Text | None = None
     """URI of the snapshot to take it from; absent: this one."""
@@ -238,7 +248,7 @@ class MergeStep(BaseConfig):
 
     tables: Tables
     """In the order of priority."""
-    into: TableName
+    into: _NewName
     conflict: ConflictRule = ConflictRule.REFUSE
     rows: Count | None = None
     """Rows of the new table; absent: as many as there are entities."""
@@ -279,8 +289,8 @@ class SplitStep(BaseConfig):
     """Several tables of one, each with its entities' rows, numbered anew."""
 
     table: Text
-    parts: Annotated[dict[TableName, PartConfig], Field(min_length=1)]
-    rest: Annotated[RestRule | TableName, Field(union_mode="left_to_right")] = RestRule.REFUSE
+    parts: Annotated[dict[_NewName, PartConfig], Field(min_length=1)]
+    rest: Annotated[RestRule | _NewName, Field(union_mode="left_to_right")] = RestRule.REFUSE
     """What becomes of all others: `refuse`, `drop`, or the name of another table that takes them."""
 
     @model_validator(mode="after")
