@@ -87,13 +87,13 @@ def only_tables(steps: Sequence[AnyStep], names: Collection[str], draft: Draft) 
     for name in names:
         if name not in draft.tables:
             raise no_table(name, draft.tables, f"--table {name}")
-    known = {name: name for name in names}  # under whatever name, so far
+    known = set(names)  # under whatever name, so far
     chosen: list[AnyStep] = []
     for number, found in enumerate(steps, 1):
-        restricted = _restricted(found, set(known), f"step {number} ({_kind(found)})")
+        restricted = _restricted(found, known, f"step {number} ({_kind(found)})")
         if restricted is not None:
             chosen.append(restricted)
-            _follow(restricted, known)
+            known = _followed(restricted, known)
     if not chosen:
         raise UsageError(
             ErrorKind.NOTHING_TO_DO, f"no step is about {', '.join(names)}", hint="leave --table out for all tables"
@@ -132,19 +132,19 @@ def _with(found: StepConfig, step: Any) -> StepConfig:
     return found.model_copy(update={found.chosen("step")[0]: step})
 
 
-def _follow(found: AnyStep, known: dict[str, str]) -> None:
-    """Names that tables get on the way are asked for too."""
+def _followed(found: AnyStep, known: set[str]) -> set[str]:
+    """The names that what is asked for has after a step."""
     step: Any = found if isinstance(found, CustomStep) else found.step
     match step:
         case kinds.RenameStep():
-            for old, new in step.tables.items():
-                known.pop(old, None)
-                known[new] = new
+            return {step.tables.get(name, name) for name in known}
+        case kinds.DropStep():
+            return known - set(step.tables)
         case kinds.CopyStep():
-            known[step.to] = step.to
+            return known | {step.to}
         case kinds.MergeStep():
-            known[step.into] = step.into
+            return (known - set(step.tables)) | {step.into}
         case kinds.SplitStep():
-            known.update({name: name for name in step.parts})
-            if not isinstance(step.rest, kinds.RestRule):
-                known[step.rest] = step.rest
+            rest = set() if isinstance(step.rest, kinds.RestRule) else {step.rest}
+            return (known - {step.table}) | set(step.parts) | rest
+    return known
