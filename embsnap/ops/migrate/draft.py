@@ -14,7 +14,8 @@ from embsnap.model.findings import Finding
 from embsnap.model.table import StateLayout, Table
 from embsnap.model.vocabulary import Vocabulary
 from embsnap.ops.migrate.nodes import RowNode
-from embsnap.ops.migrate.transforms import CastErrors, Tally
+from embsnap.ops.migrate.tallies import Tally
+from embsnap.ops.migrate.transforms import CastErrors
 
 __all__ = ["Draft", "Entities", "Placement", "StateDraft", "TableDraft", "no_table"]
 
@@ -103,6 +104,13 @@ class TableDraft:
         if state is None:
             return replace(self, rows=rows, is_changed=True)
         return replace(self, rows=rows, state=tuple(state), is_changed=True, is_moved=True)
+
+    def uncounted(self) -> None:
+        """Forget what was measured of rows that were read for planning."""
+        for tally in self.tallies:
+            tally.reset()
+        for _, errors in self.casts:
+            errors.reset()
 
     def counting(self, **counts: int) -> TableDraft:
         """The same with more counted; counts of one name add up, but for `carried`, which is the last step's."""

@@ -131,6 +131,8 @@ class MigrationPlan:
         options = self.options
         made = VocabulariesToWrite(self.draft, options.vocab_out or f"{uri.rstrip('/')}-vocab", options)
         made.check(resume=resume)
+        for table in self.changed():
+            table.uncounted()
         arrays = self.arrays(progress)
         contents = Contents(
             version=self.draft.source.manifest.version,

@@ -21,7 +21,7 @@ from embsnap.ops.migrate.draft import Draft, StateDraft, TableDraft
 from embsnap.ops.migrate.drawn import RowKeys
 from embsnap.ops.migrate.moving import Drawing, check_floating
 from embsnap.ops.migrate.nodes import MappedRows, RowNode, StoredRows, ZeroRows
-from embsnap.ops.migrate.transforms import Tally
+from embsnap.ops.migrate.tallies import Tally
 from embsnap.ops.migrate.undo import Applied
 from embsnap.ops.vocabulary import align
 
@@ -45,7 +45,7 @@ class RepairedRows(RowNode):
         if broken_N.any():
             self.replacement.gather(np.where(broken_N, rows_N, -1), out_ND)
             if self.tally is not None:
-                self.tally.add(int(broken_N.sum()))
+                self.tally.add(rows_N[broken_N])
 
     def read(self, start: int, end: int, out_ND: NDArray[Any]) -> None:
         """The same for a range."""
@@ -56,7 +56,7 @@ class RepairedRows(RowNode):
             rows_N[broken] = broken + start
             self.replacement.gather(rows_N, out_ND)
             if self.tally is not None:
-                self.tally.add(len(broken))
+                self.tally.add(broken + start)
 
     def _is_broken(self, rows_ND: NDArray[Any]) -> NDArray[np.bool_]:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -80,7 +80,7 @@ def apply_repair(step: RepairStep, draft: Draft, context: Context) -> Applied:
         drawing = Drawing(_sound(table), step.initializer, num_rows, context)
         vocabulary = context.entities_of(table) if table.entities is not None else None
         drawn: RowNode = drawing.rows(RowKeys.of(vocabulary, threads=context.threads))
-        replacement, tally = drawn, Tally()
+        replacement, tally = drawn, Tally(num_rows)
         if step.donor is not None:
             donor = _donor(step, step.donor, table, drawn, context)
             replacement = RepairedRows(donor, drawn, step.max_norm)

@@ -17,7 +17,7 @@ from embsnap.kernels.narrowing import narrow
 from embsnap.kernels.reduce import row_norms
 from embsnap.ops.migrate.nodes import Transform
 
-__all__ = ["Cast", "CastErrors", "Columns", "Dequantize", "Limit", "Project", "Quantize", "Tally", "quantized_dim"]
+__all__ = ["Cast", "CastErrors", "Columns", "Dequantize", "Limit", "Project", "Quantize", "quantized_dim"]
 
 _INT8 = "int8"
 """What people call rows of bytes with a scale and an offset."""
@@ -47,28 +47,40 @@ class CastErrors:
             self.largest_error = max(self.largest_error, largest)
             self.squares += squares
 
+    def reset(self) -> None:
+        """Forget what was measured."""
+        with self.lock:
+            self.num_values = self.num_overflows = 0
+            self.largest_error = self.squares = 0.0
+
     @property
     def rms_error(self) -> float:
         """Root of the mean square of the differences."""
         return float(np.sqrt(self.squares / self.num_values)) if self.num_values else 0.0
 
 
-@dataclass(slots=True)
-class Tally:
-    """How many rows were replaced so far; kept by all threads together."""
-
-    num_rows: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-
-    def add(self, num_rows: int) -> None:
-        """Count more."""
-        with self.lock:
-            self.num_rows += num_rows
-
-
 def _work(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """What a type is computed in."""
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+
+
+def _store(table: str, rows_N: _Index, rows_ND: _Rows, wide_ND: _Rows, out_ND: _Rows) -> None:
+    """Round what was computed from `rows_ND`; refuse where finite rows became what is not."""
+    with np.errstate(over="ignore"):
+        out_ND[...] = wide_ND
+    if np.isfinite(out_ND).all():
+        return
+    lost_ND = ~np.isfinite(out_ND) & np.isfinite(rows_ND).all(axis=1, keepdims=True)
+    if lost_ND.any():
+        i, j = (int(index) for index in np.argwhere(lost_ND)[0])
+        raise IncompatibleError(
+            ErrorKind.CAST_OVERFLOW,
+            f"{int(lost_ND.sum())} values computed for one block do not fit {out_ND.dtype.name}",
+            where=f"table {table}, row {rows_N[i]}, column {j}",
+            expected=f"values that {out_ND.dtype.name} can hold",
+            found=f"{float(wide_ND[i, j]):.6g}",
+            hint="cast to a wider type in a step before, or choose smaller numbers",
+        )
 
 
 @dataclass(slots=True)
@@ -192,17 +204,14 @@ class Quantize(_Measured):
 
 @dataclass(slots=True)
 class Dequantize(Transform):
-    """From fused 8-bit rows to values: `q * scale + bias` in float32, then to `dtype`."""
+    """From fused 8-bit rows to values: `q * scale + bias` in float32."""
 
     dim: int
-    dtype: np.dtype[Any]
+    dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float32))
 
     def apply(self, rows_N: _Index, rows_ND: _Rows, out_ND: _Rows) -> None:
         """Dequantise."""
-        wide_ND = out_ND if out_ND.dtype == np.float32 else np.empty(out_ND.shape, np.float32)
-        _dequantize(rows_ND, wide_ND)
-        if wide_ND is not out_ND:
-            out_ND[...] = wide_ND
+        _dequantize(rows_ND, out_ND)
 
 
 def _dequantize(rows_ND: _Rows, out_ND: _Rows) -> None:
@@ -216,6 +225,7 @@ def _dequantize(rows_ND: _Rows, out_ND: _Rows) -> None:
 class Project(Transform):
     """`(x - mean_D) @ matrix_DE`, in float64, rounded once."""
 
+    table: str
     matrix_DE: NDArray[np.float64]
     mean_D: NDArray[np.float64] | None
     dtype: np.dtype[Any]
@@ -230,7 +240,9 @@ class Project(Transform):
         wide_ND = rows_ND.astype(np.float64)
         if self.mean_D is not None:
             wide_ND -= self.mean_D
-        out_ND[...] = np.einsum("nd,de->ne", wide_ND, self.matrix_DE)
+        with np.errstate(over="ignore", invalid="ignore"):
+            projected_NE = np.einsum("nd,de->ne", wide_ND, self.matrix_DE)
+        _store(self.table, rows_N, rows_ND, projected_NE, out_ND)
 
 
 @dataclass(slots=True)
@@ -258,6 +270,7 @@ class Columns(Transform):
 class Limit(Transform):
     """Norms scaled, values clipped, in float32 (or float64), in this order."""
 
+    table: str
     dim: int
     dtype: np.dtype[Any]
     norm: float | None = None
@@ -271,9 +284,9 @@ class Limit(Transform):
         if self.norm is not None or self.max_norm is not None:
             self._scale(wide_ND)
         if self.low is not None or self.high is not None:
-            np.clip(wide_ND, self.low, self.high, out=wide_ND)
-        with np.errstate(over="ignore"):
-            out_ND[...] = wide_ND
+            with np.errstate(over="ignore"):
+                np.clip(wide_ND, self.low, self.high, out=wide_ND)
+        _store(self.table, rows_N, rows_ND, wide_ND, out_ND)
 
     def _scale(self, wide_ND: _Rows) -> None:
         norms_N = row_norms(wide_ND)
@@ -282,4 +295,5 @@ class Limit(Transform):
         scaled_N = (norms_N > 0 if self.norm is not None else norms_N > bound) & np.isfinite(norms_N)
         factors_N = np.ones(len(norms_N))
         factors_N[scaled_N] = bound / norms_N[scaled_N]
-        wide_ND[scaled_N] = wide_ND[scaled_N] * factors_N[scaled_N, None]
+        with np.errstate(over="ignore"):
+            wide_ND[scaled_N] = wide_ND[scaled_N] * factors_N[scaled_N, None]

@@ -46,8 +46,8 @@ def _cast(step: CastStep, table: TableDraft, context: Context) -> TableDraft:
             return table
         if rows.dim <= quantized_dim(0):
             raise _not_quantized(table, context)
-        dtype = to_numpy(DTYPES[_TYPES[step.to.value]])
-        return table.with_rows(TransformedRows(rows, Dequantize(rows.dim - quantized_dim(0), dtype)))
+        rows = TransformedRows(rows, Dequantize(rows.dim - quantized_dim(0)))
+        table = table.with_rows(rows)
     check_floating(table, context)
     if step.to is CastType.INT8:
         dtype = to_numpy(DTYPES["uint8"])
@@ -77,6 +77,6 @@ def apply_normalize(step: NormalizeStep, draft: Draft, context: Context) -> Appl
         table = draft.table(name, context.where)
         check_floating(table, context)
         rows = table.rows
-        limit = Limit(rows.dim, rows.dtype, step.norm, step.max_norm, step.low, step.high)
+        limit = Limit(table.name, rows.dim, rows.dtype, step.norm, step.max_norm, step.low, step.high)
         draft = draft.replacing(table.with_rows(TransformedRows(rows, limit)))
     return Applied(draft, "the values before are not kept")

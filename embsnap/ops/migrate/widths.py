@@ -73,10 +73,12 @@ def _transform(step: DimStep, table: TableDraft, context: Context) -> tuple[Tran
                     expected=[rows.dim, step.to],
                     found=list(matrix_DE.shape),
                 )
-            return Project(matrix_DE, None, rows.dtype), {}
+            return Project(table.name, matrix_DE, None, rows.dtype), {}
     moments = _moments(rows, context)
     matrix_DE, explained = _principal(moments.covariance_DD, step.to)
-    return Project(matrix_DE, moments.mean_D if step.center else None, rows.dtype), {"explained_variance": explained}
+    return Project(table.name, matrix_DE, moments.mean_D if step.center else None, rows.dtype), {
+        "explained_variance": explained
+    }
 
 
 def _added(step: DimStep, table: TableDraft, context: Context) -> RowNode | None:

@@ -197,3 +197,68 @@ def test_a_cast_is_a_function_of_the_row_alone() -> None:
     cast.apply(np.arange(100), ROWS[:100], whole)
     assert cast.errors.num_values == 600
     np.testing.assert_array_equal(whole, ROWS[:100].astype(np.float16))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "give"),
+    [
+        (np.float16, lambda begun, matrix: begun.normalize("user", norm=1e6)),
+        (np.float16, lambda begun, matrix: begun.normalize("user", low=1e6)),
+        (np.float32, lambda begun, matrix: begun.normalize("user", norm=1e39)),
+        (np.float32, lambda begun, matrix: begun.normalize("user", low=1e39)),
+        (np.float16, lambda begun, matrix: begun.dim("user", 2, by="matrix", matrix=matrix)),
+        (np.uint8, lambda begun, matrix: begun.cast("user", "fp16")),
+    ],
+)
+def test_what_is_computed_does_not_overflow_in_silence(root: str, tmp_path, dtype, give) -> None:
+    np.save(tmp_path / "matrix.npy", np.full((6, 2), 1e6))
+    rows = np.abs(ROWS[:3]) + np.float32(0.5)
+    rows[1] = 0
+    ends = np.array([[1e5, 1.0]] * 3, np.float32).view(np.uint8)
+    rows = np.hstack([np.full((3, 6), 9, np.uint8), ends]) if dtype == np.uint8 else rows.astype(dtype)
+    write_arrays(f"{root}/source", {"user": rows})
+    with pytest.raises(IncompatibleError, match=r"table user, row 0, column \d: \d+ .* do not fit float") as caught:
+        give(embsnap.migration(f"{root}/source"), str(tmp_path / "matrix.npy")).write(f"{root}/out")
+    assert caught.value.kind is ErrorKind.CAST_OVERFLOW
+
+
+def test_infinities_that_were_there_stay(root: str) -> None:
+    rows = np.array([[1, np.inf], [np.nan, 2], [3, 4]], np.float32)
+    write_arrays(f"{root}/source", {"user": rows})
+    embsnap.migration(f"{root}/source").normalize("user", norm=1.0).write(f"{root}/out")
+    found = read_array(f"{root}/out", "user")
+    np.testing.assert_array_equal(found[:2], rows[:2])
+    np.testing.assert_allclose(found[2], [0.6, 0.8], rtol=1e-6)
+
+
+def test_8_bit_rows_are_cast_within_bounds(begun, root: str) -> None:
+    begun.cast("user", "int8").write(f"{root}/small")
+    with pytest.raises(IncompatibleError, match="casting to bfloat16"):
+        embsnap.migration(f"{root}/small").cast("user", "bf16", max_error=1e-6).write(f"{root}/out")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        lambda begun: begun,
+        lambda begun: begun.prune("user", min_norm=0.0),
+        lambda begun: begun.dim("user", 2, by="pca"),
+        lambda begun: begun.copy("user", "again"),
+        lambda begun: begun.shard(world_size=2, placing="column-wise"),
+    ],
+)
+def test_a_replaced_row_is_counted_once(root: str, more) -> None:
+    rows = ROWS[:20].copy()
+    rows[3], rows[4] = np.nan, np.inf
+    write_arrays(f"{root}/source", {"user": rows})
+    write_vocabulary(make_vocabulary(list(range(20))), f"{root}/vocab.parquet")
+    plan = more(embsnap.migration(f"{root}/source").vocab("user", f"{root}/vocab.parquet").repair("user")).plan()
+    plan.result()  # a dry run reads some rows
+    assert {table.repaired_rows for table in plan.apply(f"{root}/out").tables} == {2}
+
+
+def test_a_cast_is_measured_where_it_is_written(root: str) -> None:
+    write_arrays(f"{root}/source", {"user": ROWS[:20]})
+    plan = embsnap.migration(f"{root}/source").cast("user", "bf16").plan()
+    plan.result()
+    assert plan.apply(f"{root}/out").tables[0].casts[0].num_values == 120
