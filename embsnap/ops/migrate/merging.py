@@ -109,7 +109,9 @@ def _state_name(table: TableDraft, state: StateDraft) -> str:
 
 
 def _state_names(table: TableDraft) -> str:
-    return ", ".join(sorted(f"{_state_name(table, state)} {state.layout.value}" for state in table.state))
+    return ", ".join(
+        sorted(f"{_state_name(table, state)} {state.layout.value} {state.dtype.name}" for state in table.state)
+    )
 
 
 def _checked(table: TableDraft, context: Context) -> Vocabulary:

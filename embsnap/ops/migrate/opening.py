@@ -74,5 +74,6 @@ def _placement(table: Table) -> Placement:
 
 
 def _entities(snapshot: Snapshot, table: Table, context: Context) -> Entities | None:
-    recorded = snapshot.sidecar.tables.get(table.name) if snapshot.sidecar is not None else None
+    known = {} if snapshot.sidecar is None else snapshot.sidecar.tables
+    recorded = known.get(table.weight.path) or known.get(table.name)
     return None if recorded is None else context.recorded(recorded.uri, recorded.fingerprint)

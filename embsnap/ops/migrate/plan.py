@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from embsnap.formats.torchsnapshot.assembly import PlacedArray, kept_bytes
 from embsnap.formats.torchsnapshot.layout import OBJECT_BYTES, PIECE_BYTES
 from embsnap.formats.torchsnapshot.regrouping import Kept
 from embsnap.formats.torchsnapshot.rewriter import Contents, rewrite_snapshot
+from embsnap.formats.torchsnapshot.tables import named_weights
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.kernels.loading import kernels_loading, load_migration
 from embsnap.model.findings import Finding
@@ -173,7 +175,9 @@ class MigrationPlan:
         return replace(result, seconds=seconds, num_bytes_resumed=written.num_bytes_resumed, findings=findings)
 
     def _vocabularies(self, made: VocabulariesToWrite) -> dict[str, TableVocabulary]:
-        """As the sidecar records them, by the names that tables have then."""
+        """As the sidecar records them: by the names that tables have then, or by paths where several have one name."""
+        names = dict(named_weights(table.weight_path for table in self.draft.tables.values()))
+        times = Counter(names.values())
         found = {}
         for table in self.draft.tables.values():
             entities = table.entities
@@ -181,7 +185,9 @@ class MigrationPlan:
                 continue
             uri = made.uris.get(table.name) or entities.uri
             if uri is not None and entities.fingerprint is not None:
-                found[table.name] = TableVocabulary(absolute_uri(uri), entities.fingerprint)
+                name = names[table.weight_path]
+                known = name if times[name] == 1 else table.weight_path
+                found[known] = TableVocabulary(absolute_uri(uri), entities.fingerprint)
         return found
 
 

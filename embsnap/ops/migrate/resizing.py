@@ -72,19 +72,34 @@ def _shrunk(step: ResizeStep, table: TableDraft, moved: TableDraft, context: Con
     vocabulary = context.entities_of(table)
     inside_N = np.flatnonzero(vocabulary.rows_N < step.rows)
     num_lost = len(vocabulary) - len(inside_N)
-    if not num_lost:
+    declared = vocabulary.declared or Declared()
+    last = max((end for _, end in declared.special), default=0)
+    if not num_lost and last <= step.rows:
         return moved
     if step.shrink is ShrinkRule.UNHELD:
         raise IncompatibleError(
             ErrorKind.ROW_OUT_OF_RANGE,
-            f"{num_lost:,} entities hold rows that would be cut off",
+            f"{num_lost:,} entities hold rows that would be cut off"
+            if num_lost
+            else "rows that the vocabulary declares as reserved, or for unknown ids, would be cut off",
             where=f"{context.where}, table {table.name}",
-            expected=f"no entity in rows from {step.rows} on",
-            found=f"one in row {int(vocabulary.rows_N.max())}",
+            expected=f"no entity, and no declared row, in rows from {step.rows} on",
+            found=f"one in row {int(vocabulary.rows_N.max()) if num_lost else last - 1}",
             hint="prune the table first, or set shrink: truncate",
         )
     kept = taken_entities(vocabulary, inside_N, vocabulary.rows_N[inside_N])
+    kept = replace(kept, declared=_cut_off(declared, step.rows))
     return replace(moved, entities=context.made(kept)).counting(lost_entities=num_lost)
+
+
+def _cut_off(declared: Declared, num_rows: int) -> Declared:
+    """What was said of the rows below `num_rows`."""
+
+    def cut(ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        return tuple((start, min(end, num_rows)) for start, end in ranges if start < num_rows)
+
+    [oov] = cut(() if declared.oov is None else (declared.oov,)) or [None]
+    return Declared(num_rows=num_rows, reserved=cut(declared.reserved), free=cut(declared.free), oov=oov)
 
 
 def apply_prune(step: PruneStep, draft: Draft, context: Context) -> Applied:

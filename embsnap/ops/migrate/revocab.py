@@ -60,7 +60,7 @@ def _by_vocabulary(step: RevocabStep, uri: str, table: TableDraft, context: Cont
         new=row_map.num_new,
         dropped=row_map.num_dropped,
         reserved=num_reserved,
-        unoccupied=row_map.num_unoccupied - num_reserved,
+        unoccupied=row_map.num_unoccupied,  # reserved rows that were carried have a row by now
     )
     known = context.inputs[uri].split()[0]
     entities = Entities(uri, known, lambda: new)
@@ -147,4 +147,9 @@ def _undo(table: TableDraft, num_dropped: int, step: RevocabStep) -> Undo:
         return f"nothing names the old places of the rows of {table.name}"
     if step.optimizer_state is OptimizerStatePolicy.RESET and table.state:
         return f"the optimizer state of {table.name} is left behind"
-    return [{"revocab": {"table": table.name, "vocab": table.entities.uri, "rows": table.rows.num_rows}}]
+    back = {"table": table.name, "vocab": table.entities.uri, "rows": table.rows.num_rows}
+    if step.reserved is None:
+        return [{"revocab": back}]
+    if step.reserved.policy is not ReservedPolicy.CARRY:
+        return f"the old rows {step.reserved.rows} of {table.name} are left behind"
+    return [{"revocab": {**back, "reserved": {"rows": step.reserved.rows}}}]

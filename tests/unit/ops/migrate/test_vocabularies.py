@@ -1,0 +1,95 @@
+"""What becomes of vocabularies, and of the rows that they declare."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import embsnap
+from embsnap.config.migration import MigrationConfig
+from embsnap.errors import ErrorKind, IncompatibleError
+from embsnap.formats.torchsnapshot.snapshot import open_snapshot
+from embsnap.formats.vocabulary import read_vocabulary
+from embsnap.formats.vocabulary_writer import write_vocabulary
+from embsnap.model.vocabulary import Declared
+from embsnap.ops.lineage import reverse
+from embsnap.testing.snapshots import SnapshotBuilder
+from embsnap.testing.tables import read_array, write_arrays
+from embsnap.testing.vocabularies import make_vocabulary
+
+ROWS = np.arange(80, dtype=np.float32).reshape(20, 4)
+DECLARED = Declared(num_rows=20, reserved=((0, 2),), oov=(18, 20))
+
+
+@pytest.fixture
+def begun(tmp_path: Path):
+    write_arrays(f"{tmp_path}/old", {"user": ROWS})
+    known = replace(make_vocabulary(list(range(100, 110)), list(range(2, 12))), declared=DECLARED)
+    write_vocabulary(known, f"{tmp_path}/old.parquet")
+    return embsnap.migration(f"{tmp_path}/old").vocab("user", f"{tmp_path}/old.parquet")
+
+
+@pytest.mark.parametrize(("num_rows", "oov"), [(19, (18, 19)), (14, None), (8, None)])
+def test_declared_rows_below_a_cut_stay_declared(tmp_path: Path, begun, num_rows: int, oov) -> None:
+    begun.resize("user", num_rows, shrink="truncate").write(f"{tmp_path}/new")
+    found = read_vocabulary(open_snapshot(f"{tmp_path}/new").sidecar.tables["user"].uri)
+    assert len(found) == min(10, num_rows - 2)
+    assert (found.declared.num_rows, found.declared.reserved, found.declared.oov) == (num_rows, ((0, 2),), oov)
+
+
+def test_rows_for_unknown_ids_are_not_cut_off_as_unheld(tmp_path: Path, begun) -> None:
+    with pytest.raises(IncompatibleError, match="rows that the vocabulary declares") as caught:
+        begun.resize("user", 14, shrink="unheld").plan()
+    assert caught.value.kind is ErrorKind.ROW_OUT_OF_RANGE
+    assert caught.value.found == "one in row 19"
+
+
+def test_the_way_back_of_a_revocab_takes_reserved_rows_along(tmp_path: Path, begun) -> None:
+    write_vocabulary(make_vocabulary(list(range(100, 120)), list(range(21, 1, -1))), f"{tmp_path}/new.parquet")
+    result = begun.revocab("user", f"{tmp_path}/new.parquet", reserved={"rows": 2}).write(f"{tmp_path}/new")
+    counts = {"carried": 10, "new": 10, "dropped": 0, "reserved": 2, "unoccupied": 0}
+    assert result.tables[0].counts == counts
+    assert open_snapshot(f"{tmp_path}/new").sidecar.lineage.counts["user"] == counts
+    back = reverse(f"{tmp_path}/new")
+    assert not back.remarks
+    plan = MigrationConfig.model_validate({"steps": back.steps})
+    embsnap.migration(f"{tmp_path}/new").extend(plan).write(f"{tmp_path}/back")
+    np.testing.assert_array_equal(read_array(f"{tmp_path}/back", "user")[:12], ROWS[:12])
+    emptied = begun.revocab("user", f"{tmp_path}/new.parquet", reserved={"rows": 2, "policy": "zeros"}).plan()
+    assert emptied.undos[-1] == "the old rows 0:2 of user are left behind"
+
+
+def test_tables_of_one_name_keep_their_vocabularies(tmp_path: Path) -> None:
+    paths = [f"model/{module}.embedding_bags.user.weight" for module in "ab"]
+    builder = SnapshotBuilder()
+    for path in paths:
+        builder.tensor(path, ROWS)
+    builder.write(tmp_path / "old")
+    begun, ids = embsnap.migration(f"{tmp_path}/old"), []
+    for number, path in enumerate(paths):
+        ids.append(list(range(number, number + 20)))
+        write_vocabulary(make_vocabulary(ids[-1]), f"{tmp_path}/{number}.parquet")
+        begun = begun.vocab(path, f"{tmp_path}/{number}.parquet")
+    begun.write(f"{tmp_path}/new")
+    second = embsnap.migration(f"{tmp_path}/new").split(paths[1], {"x": {"ids": [20]}}, rest="drop")
+    second.write(f"{tmp_path}/second")
+    assert set(open_snapshot(f"{tmp_path}/second").sidecar.tables) == {"user", "x"}
+    third = embsnap.migration(f"{tmp_path}/second").split("user", {"y": {"ids": [0]}}, rest="drop")
+    third.write(f"{tmp_path}/third")
+    np.testing.assert_array_equal(read_array(f"{tmp_path}/third", "y"), ROWS[:1])
+
+
+def test_tables_with_state_of_other_types_are_not_merged(tmp_path: Path) -> None:
+    path = "optimizer/state/fused_opt.ebc.embedding_bags.{0}.weight/{0}.momentum1"
+    state = {path.format("a"): np.ones(20, np.float32), path.format("b"): np.ones(20, np.float16)}
+    write_arrays(f"{tmp_path}/old", {"a": ROWS, "b": ROWS}, state)
+    begun = embsnap.migration(f"{tmp_path}/old")
+    for number, name in enumerate("ab"):
+        write_vocabulary(make_vocabulary(list(range(20 * number, 20 * number + 20))), f"{tmp_path}/{name}.parquet")
+        begun = begun.vocab(name, f"{tmp_path}/{name}.parquet")
+    with pytest.raises(IncompatibleError, match="tables of another optimizer state cannot be merged") as caught:
+        begun.merge(["a", "b"], "c").plan()
+    assert caught.value.found == "momentum1 row-wise float16"
