@@ -105,9 +105,10 @@ def _digest(function: RowFunction) -> str:
     for part in _parts(code) if code is not None else [repr(type(function)).encode()]:
         digest.update(part)
     values = [*(getattr(function, "__defaults__", None) or ())]
+    values += [part for pair in sorted((getattr(function, "__kwdefaults__", None) or {}).items()) for part in pair]
     values += [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
     for value in values:
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray | np.generic):
             digest.update(np.ascontiguousarray(value).tobytes())
         elif isinstance(value, int | float | str | bytes | bool | tuple | None):
             digest.update(repr(value).encode())

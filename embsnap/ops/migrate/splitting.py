@@ -5,6 +5,7 @@ Shape suffixes: N entities, P parts.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -80,19 +81,23 @@ def _mask(part: PartConfig, table: TableDraft, vocabulary: Vocabulary, context: 
             )
         mask_N = records_with(table.entities.uri, part.column, part.values, options=context.storage_options)
         assert len(mask_N) == len(vocabulary), "both are read in the order of the files"
-        context.inputs[f"{table.entities.uri} {part.column}"] = str(int(mask_N.sum()))
+        values = ", ".join(map(repr, part.values))
+        digest = hashlib.sha256(np.packbits(mask_N).data).hexdigest()
+        context.inputs[f"{table.entities.uri} {part.column} {values}"] = digest
         return mask_N
-    ids = _listed_ids(part.ids, vocabulary, context) if part.ids is not None else _ids_from(part, vocabulary, context)
+    ids, num_listed = _listed_ids(part.ids, vocabulary, context) if part.ids is not None else (None, 0)
+    ids = _ids_from(part, vocabulary, context) if ids is None else ids
     found_N = join(
         ids, np.arange(len(ids)), vocabulary.ids, np.arange(len(vocabulary)), len(vocabulary), threads=context.threads
     ).row_V
-    if part.ids is not None and len(np.unique(found_N[found_N >= 0])) < len(set(part.ids)):
+    num_found = len(np.unique(found_N[found_N >= 0]))
+    if num_found < num_listed:
         raise IncompatibleError(
             ErrorKind.ZERO_OVERLAP,
             "an id of the list is not in the vocabulary",
             where=context.where,
             expected=f"ids of {vocabulary.uri}",
-            found=f"{int((found_N >= 0).sum())} of {len(set(part.ids))} are",
+            found=f"{num_found} of {num_listed} are",
         )
     return found_N >= 0
 
@@ -105,22 +110,32 @@ def _ids_from(part: PartConfig, vocabulary: Vocabulary, context: Context) -> Ids
     return other.ids
 
 
-def _listed_ids(values: Sequence[int | str], vocabulary: Vocabulary, context: Context) -> Ids:
-    """Ids as people write them: numbers bare, strings in quotes, binary as `0x` and hexadecimal digits."""
+def _listed_ids(values: Sequence[int | str], vocabulary: Vocabulary, context: Context) -> tuple[Ids, int]:
+    """Ids as people write them: numbers bare, strings in quotes, binary as `0x` and hexadecimal digits.
+
+    Returns them, but for numbers that no id can be, and how many different ones were written.
+    """
     is_text = vocabulary.id_type in (IdType.STRING, IdType.BINARY)
-    if any(isinstance(value, str) is not is_text for value in values):
-        raise _type_mismatch(vocabulary, f"{values[0]!r}", context)
+    if wrong := [value for value in values if isinstance(value, str) is not is_text]:
+        raise _type_mismatch(vocabulary, f"{wrong[0]!r}", context)
     if not is_text:
         is_signed = vocabulary.id_type is IdType.INT64
-        limits = np.iinfo(np.int64 if is_signed else np.uint64)
-        inside = list(dict.fromkeys(int(value) for value in values if limits.min <= int(value) <= limits.max))
-        return np.array(inside, np.int64) if is_signed else np.array(inside, np.uint64)
+        limits, numbers = np.iinfo(np.int64 if is_signed else np.uint64), dict.fromkeys(map(int, values))
+        inside = [number for number in numbers if limits.min <= number <= limits.max]
+        return np.array(inside, np.int64) if is_signed else np.array(inside, np.uint64), len(numbers)
     is_binary = vocabulary.id_type is IdType.BINARY
-    texts = dict.fromkeys(str(value) for value in values)
-    encoded = [bytes.fromhex(text.removeprefix("0x")) if is_binary else text.encode() for text in texts]
+    texts = map(str, values)
+    encoded = list(dict.fromkeys(_digits(text, vocabulary, context) if is_binary else text.encode() for text in texts))
     offsets = np.zeros(len(encoded) + 1, np.int64)
     np.cumsum([len(value) for value in encoded], out=offsets[1:])
-    return BytesIds(offsets, np.frombuffer(b"".join(encoded), np.uint8))
+    return BytesIds(offsets, np.frombuffer(b"".join(encoded), np.uint8)), len(encoded)
+
+
+def _digits(text: str, vocabulary: Vocabulary, context: Context) -> bytes:
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raise _type_mismatch(vocabulary, repr(text), context) from None
 
 
 def _type_mismatch(vocabulary: Vocabulary, found: str, context: Context) -> IncompatibleError:

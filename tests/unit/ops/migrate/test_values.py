@@ -262,3 +262,14 @@ def test_a_cast_is_measured_where_it_is_written(root: str) -> None:
     plan = embsnap.migration(f"{root}/source").cast("user", "bf16").plan()
     plan.result()
     assert plan.apply(f"{root}/out").tables[0].casts[0].num_values == 120
+
+
+def test_the_digest_holds_every_plain_value_of_a_function(begun) -> None:
+    def scaled(by, default):
+        def scale(rows_N, rows_ND, *, offset=default):
+            return rows_ND * by + offset
+
+        return scale
+
+    given = [(2, 0), (3, 0), (2, 1), (np.float32(2), 0), (np.float32(3), 0)]
+    assert len({begun.map_rows("user", scaled(*values)).plan().digest for values in given}) == len(given)
