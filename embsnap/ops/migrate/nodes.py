@@ -9,7 +9,7 @@ Shape suffixes: V rows of a node, D its columns, N rows in hand.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -195,27 +195,27 @@ class TransformedRows(RowNode):
 
 
 class FoldedRows(RowNode):
-    """Row-wise state of a column-wise table: C runs of one value per row, folded to their mean.
+    """Row-wise state of a column-wise table: C runs of one value per row, folded to their mean by width.
 
-    Each column shard kept its own sum of squared gradients over its own columns, divided by its own width; with
-    equal widths their mean is what one shard of all columns would have kept.
+    Each column shard kept its own sum of squared gradients over its own columns, divided by its own width; weighted by
+    these widths, their mean is what one shard of all columns would have kept.
     """
 
-    def __init__(self, inner: RowNode, num_rows: int) -> None:
-        """`inner` has `C * num_rows` rows of one value."""
+    def __init__(self, inner: RowNode, num_rows: int, widths: Sequence[int]) -> None:
+        """`inner` has `C * num_rows` rows of one value, and `widths` the columns of each of the C shards."""
         self.inner, self.num_rows, self.dim, self.dtype = inner, num_rows, 1, inner.dtype
+        self.widths = widths
 
     def gather(self, rows_N: _Index, out_ND: _Rows) -> None:
         """The means."""
         sum_ND, run_ND = np.zeros(out_ND.shape), np.zeros(out_ND.shape, self.dtype)
-        num_runs = self.inner.num_rows // self.num_rows
-        for run in range(num_runs):
+        for run, width in enumerate(self.widths):
             self.inner.gather(np.where(rows_N >= 0, rows_N + run * self.num_rows, -1), run_ND)
-            sum_ND += run_ND
+            sum_ND += run_ND.astype(np.float64) * width
         wanted_N = rows_N >= 0
-        out_ND[wanted_N] = (sum_ND / num_runs).astype(self.dtype)[wanted_N]
+        out_ND[wanted_N] = (sum_ND / sum(self.widths)).astype(self.dtype)[wanted_N]
 
     def leaves(self, rows_N: _Index) -> Iterator[tuple[StoredRows, _Index]]:
         """All runs."""
-        for run in range(self.inner.num_rows // self.num_rows):
+        for run in range(len(self.widths)):
             yield from self.inner.leaves(np.where(rows_N >= 0, rows_N + run * self.num_rows, -1))

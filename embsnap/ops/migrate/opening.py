@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 from embsnap.config.migration_steps import Placing, StateForm
 from embsnap.formats.dtypes import to_numpy
 from embsnap.formats.torchsnapshot.snapshot import Snapshot
+from embsnap.formats.torchsnapshot.states import column_cuts
 from embsnap.model.table import Sharding, StateLayout, Table, TableState
 from embsnap.ops.migrate.context import Context
 from embsnap.ops.migrate.draft import Draft, Entities, Placement, StateDraft, TableDraft
@@ -59,7 +61,9 @@ def _state(snapshot: Snapshot, table: Table, state: TableState) -> StateDraft:
         case StateLayout.SINGLE | StateLayout.OTHER:
             return StateDraft(state.array.path, state.layout, shape, rows)
         case StateLayout.ROW_WISE_PER_COLUMN_SHARD:
-            return StateDraft(state.array.path, StateLayout.ROW_WISE, (), FoldedRows(rows, table.num_embeddings))
+            widths = [end - start for start, end in pairwise((*column_cuts(table.weight), table.embedding_dim))]
+            folded = FoldedRows(rows, table.num_embeddings, widths)
+            return StateDraft(state.array.path, StateLayout.ROW_WISE, (), folded)
     return StateDraft(state.array.path, state.layout, shape[1:], rows)
 
 
