@@ -22,7 +22,7 @@ from embsnap.ops.migrate.nodes import MappedRows, RowNode
 from embsnap.ops.warmstart.donors import donor_row, donor_rows, needs_occupied_rows
 from embsnap.ops.warmstart.initial_rows import InitialRows, OldRows, resolve_initializer
 
-__all__ = ["Drawing", "check_floating", "move_rows", "moved_state"]
+__all__ = ["Drawing", "check_floating", "is_zeros", "move_rows", "moved_state"]
 
 
 def move_rows(
@@ -68,6 +68,11 @@ def check_floating(table: TableDraft, context: Context) -> None:
             found=table.dtype.name,
             hint="cast fused 8-bit rows to fp32 in a step before it, and back after it",
         )
+
+
+def is_zeros(initializer: InitializerConfig | None) -> bool:
+    """Whether it draws nothing but zeros."""
+    return initializer is not None and initializer.kind == "zeros"
 
 
 class Drawing:

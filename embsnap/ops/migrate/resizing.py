@@ -19,11 +19,16 @@ from embsnap.model.vocabulary import Declared, Vocabulary
 from embsnap.ops.migrate.context import Context
 from embsnap.ops.migrate.draft import Draft, TableDraft
 from embsnap.ops.migrate.drawn import RowKeys
-from embsnap.ops.migrate.moving import Drawing, check_floating, move_rows
+from embsnap.ops.migrate.moving import Drawing, check_floating, is_zeros, move_rows
+from embsnap.ops.migrate.nodes import RowNode
 from embsnap.ops.migrate.undo import Applied, Undo
 
 __all__ = ["apply_prune", "apply_resize", "taken_entities"]
 
+_HINTS = {
+    "count": "name it in a step before: vocab: {table: …, vocab: …, columns: {count: …}}",
+    "last_seen": "it is found as last_seen, last_seen_at, last_seen_time or last_timestamp",
+}
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
@@ -48,7 +53,9 @@ def apply_resize(step: ResizeStep, draft: Draft, context: Context) -> Applied:
     row_V = np.arange(step.rows)
     if step.rows >= before:
         row_V[before:] = -1
-        fill = Drawing(table, step.initializer, step.rows, context).rows(RowKeys.of(None))  # added rows hold no entity
+        fill: RowNode | None = None
+        if table.dtype.is_floating or not is_zeros(step.initializer):
+            fill = Drawing(table, step.initializer, step.rows, context).rows(RowKeys.of(None))  # they hold no entity
         moved = move_rows(table, row_V, fill).counting(added=step.rows - before)
         undo: Undo = [{"resize": {"table": table.name, "rows": before, "shrink": "truncate"}}]
         return Applied(draft.replacing(moved), undo)
@@ -168,7 +175,7 @@ def _column(column: NDArray[np.int64] | None, name: str, vocabulary: Vocabulary,
             f"the vocabulary has no column {name}",
             where=f"{context.where}, {vocabulary.uri}",
             expected=f"a column {name}",
-            hint="name it in a step before: vocab: {table: …, vocab: …, columns: {count: …}}",
+            hint=_HINTS[name],
         )
     return column
 

@@ -17,7 +17,7 @@ from embsnap.model.vocabulary import Vocabulary
 from embsnap.ops.migrate.context import Context
 from embsnap.ops.migrate.draft import Draft, Entities, TableDraft
 from embsnap.ops.migrate.drawn import RowKeys
-from embsnap.ops.migrate.moving import Drawing, move_rows
+from embsnap.ops.migrate.moving import Drawing, is_zeros, move_rows
 from embsnap.ops.migrate.nodes import MappedRows, RowNode, ZeroRows
 from embsnap.ops.migrate.undo import Applied, Undo
 from embsnap.ops.vocabulary import align
@@ -53,7 +53,7 @@ def _by_vocabulary(step: RevocabStep, uri: str, table: TableDraft, context: Cont
     row_V = row_map.row_V
     num_reserved = _carry_reserved(step, row_V, row_map.new_rows_N, table, context)
     keys = RowKeys(row_map.new_rows_N, row_map.new_keys_N)
-    fill = _fill(step, table, num_rows, keys, context, old, new)
+    fill = _fill(step, table, row_V, keys, context, old, new)
     moved = move_rows(table, row_V, fill, with_state=step.optimizer_state is OptimizerStatePolicy.CARRY)
     moved = moved.counting(
         carried=row_map.num_carried,
@@ -89,7 +89,7 @@ def _by_remap(step: RevocabStep, uri: str, table: TableDraft, context: Context) 
         )
     num_reserved = _carry_reserved(step, row_V, np.empty(0, np.int64), table, context)
     old = context.entities_of(table) if table.entities is not None and step.initializer is not None else None
-    fill = _fill(step, table, step.rows, RowKeys.of(None), context, old, None)
+    fill = _fill(step, table, row_V, RowKeys.of(None), context, old, None)
     moved = move_rows(table, row_V, fill, with_state=step.optimizer_state is OptimizerStatePolicy.CARRY)
     num_carried = int((row_V >= 0).sum()) - num_reserved
     num_dropped = table.rows.num_rows - len(np.unique(row_V[row_V >= 0]))
@@ -101,18 +101,22 @@ def _by_remap(step: RevocabStep, uri: str, table: TableDraft, context: Context) 
 def _fill(
     step: RevocabStep,
     table: TableDraft,
-    num_rows: int,
+    row_V: NDArray[np.int64],
     keys: RowKeys,
     context: Context,
     old: Vocabulary | None,
     new: Vocabulary | None,
 ) -> RowNode:
+    num_rows, rows = len(row_V), table.rows
+    zeros = ZeroRows(num_rows, rows.dim, rows.dtype)
+    if not table.dtype.is_floating and (is_zeros(step.initializer) or (row_V >= 0).all()):
+        return zeros  # fused 8-bit rows are moved as they are, and zeros are zeros in any form
     drawn: RowNode = Drawing(table, step.initializer, num_rows, context, old).rows(keys, new)
     if step.reserved is None or step.reserved.policy is not ReservedPolicy.ZEROS:
         return drawn
-    row_V = np.arange(num_rows)
-    row_V[step.reserved.start : step.reserved.end] = -1
-    return MappedRows(drawn, row_V, ZeroRows(num_rows, drawn.dim, drawn.dtype))
+    drawn_V = np.arange(num_rows)
+    drawn_V[step.reserved.start : step.reserved.end] = -1
+    return MappedRows(drawn, drawn_V, zeros)
 
 
 def _carry_reserved(

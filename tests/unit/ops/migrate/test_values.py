@@ -273,3 +273,22 @@ def test_the_digest_holds_every_plain_value_of_a_function(begun) -> None:
 
     given = [(2, 0), (3, 0), (2, 1), (np.float32(2), 0), (np.float32(3), 0)]
     assert len({begun.map_rows("user", scaled(*values)).plan().digest for values in given}) == len(given)
+
+
+def test_8_bit_rows_are_moved_as_they_are(root: str) -> None:
+    rows = RNG.integers(0, 256, (4, 12)).astype(np.uint8)
+    write_arrays(f"{root}/source", {"user": rows})
+    write_vocabulary(make_vocabulary([1, 2, 3, 4]), f"{root}/old.parquet")
+    write_vocabulary(make_vocabulary([4, 3, 2, 1]), f"{root}/turned.parquet")
+    write_vocabulary(make_vocabulary([4, 9, 2]), f"{root}/new.parquet")
+    begun = embsnap.migration(f"{root}/source").vocab("user", f"{root}/old.parquet")
+    begun.revocab("user", f"{root}/turned.parquet").write(f"{root}/turned")
+    np.testing.assert_array_equal(read_array(f"{root}/turned", "user"), rows[::-1])
+    begun.revocab("user", f"{root}/new.parquet", initializer="zeros").resize("user", 4, initializer="zeros").write(
+        f"{root}/moved"
+    )
+    zeros = np.zeros(12, np.uint8)
+    np.testing.assert_array_equal(read_array(f"{root}/moved", "user"), [rows[3], zeros, rows[1], zeros])
+    for given in (begun.revocab("user", f"{root}/new.parquet"), begun.resize("user", 9)):
+        with pytest.raises(IncompatibleError, match="cast fused 8-bit rows"):
+            given.plan()
