@@ -285,12 +285,16 @@ class PartConfig(BaseConfig):
         return self
 
 
+def _rule_or_name(value: str) -> str:
+    return RestRule(value) if value in list(RestRule) else value
+
+
 class SplitStep(BaseConfig):
     """Several tables of one, each with its entities' rows, numbered anew."""
 
     table: Text
     parts: Annotated[dict[_NewName, PartConfig], Field(min_length=1)]
-    rest: Annotated[RestRule | _NewName, Field(union_mode="left_to_right")] = RestRule.REFUSE
+    rest: Annotated[_NewName, AfterValidator(_rule_or_name)] = RestRule.REFUSE
     """What becomes of all others: `refuse`, `drop`, or the name of another table that takes them."""
 
     @model_validator(mode="after")
@@ -332,6 +336,12 @@ class RepairStep(BaseConfig):
     donor_vocab: Text | None = None
     """Vocabulary of the donor; absent: the one it records, or else by position."""
     initializer: InitializerConfig | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.donor_vocab is not None and self.donor is None:
+            raise ValueError("donor_vocab goes with donor")
+        return self
 
 
 class NormalizeStep(BaseConfig):

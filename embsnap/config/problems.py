@@ -64,15 +64,21 @@ def _describe(detail: ErrorDetails, model: type[BaseConfig]) -> str:
 
 
 def _with_fields(owner: type[BaseConfig] | None) -> str:
-    return f" with {', '.join(owner.model_fields)}" if owner and owner.model_fields else ""
+    return f" with {', '.join(_written(owner))}" if owner and owner.model_fields else ""
+
+
+def _written(owner: type[BaseConfig]) -> list[str]:
+    """Its fields as they stand in a file."""
+    return [field.alias or name for name, field in owner.model_fields.items()]
 
 
 def _unknown_field(name: str, owner: type[BaseConfig] | None) -> str:
     if owner is None:
         return "there is no such field"
-    guess = closest(name, owner.model_fields)
+    known = _written(owner)
+    guess = closest(name, known)
     if guess is None:
-        return f"{owner.__name__} has no such field (it has {', '.join(owner.model_fields) or 'none'})"
+        return f"{owner.__name__} has no such field (it has {', '.join(known) or 'none'})"
     return f"{owner.__name__} has no such field" + _did_you_mean(guess)
 
 

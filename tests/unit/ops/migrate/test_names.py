@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import embsnap
-from embsnap.errors import UsageError
+from embsnap.config.step import parse_step
+from embsnap.errors import IncompatibleError, UsageError
 from embsnap.formats.torchsnapshot.snapshot import open_snapshot
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.ops.migrate.plan import MigrationOptions
@@ -41,6 +42,17 @@ def source(tmp_path: Path) -> str:
 def test_a_name_by_which_no_table_would_be_found_is_refused(source: str, give: Steps) -> None:
     with pytest.raises(UsageError, match="holds no '/'"):
         give(embsnap.migration(source))
+
+
+def test_what_is_wrong_is_called_as_it_is_written(source: str) -> None:
+    with pytest.raises(UsageError, match=r"it has rename, drop, keep, copy, vocab"):
+        parse_step("explode", {}, where="step 1")
+    with pytest.raises(UsageError, match=r"^step 1 \(split\): split\.rest: a table's name .* \(found '\.x'\)$"):
+        embsnap.migration(source).split("a", {"x": {"ids": [1]}}, rest=".x")
+    with pytest.raises(UsageError, match="donor_vocab goes with donor"):
+        embsnap.migration(source).repair("a", donor_vocab="v")
+    with pytest.raises(IncompatibleError, match="found as last_seen, last_seen_at"):
+        embsnap.migration(source).vocab("a", f"{source}.parquet").prune("a", seen_since=3).plan()
 
 
 @pytest.mark.parametrize("prefix", [{"model": "other"}, {"model/ebc": "other"}, {"model/": "model/x"}, {"/ebc": "/x"}])
