@@ -85,7 +85,11 @@ class _Function(Transform):
 
     def apply(self, rows_N: NDArray[np.int64], rows_ND: NDArray[Any], out_ND: NDArray[Any]) -> None:
         """Call it, and hold it to what it declared."""
-        result = np.asarray(self.function(rows_N, rows_ND))
+        try:
+            result = np.asarray(self.function(rows_N, rows_ND))
+        except Exception as error:  # whatever a function of a script may raise
+            problem = f"the function failed: {type(error).__name__}: {error}"
+            raise UsageError(ErrorKind.BAD_CONFIG, problem, where=f"custom step {self.name}") from error
         if result.shape != out_ND.shape or result.dtype != self.dtype:
             raise IncompatibleError(
                 ErrorKind.SHAPE_MISMATCH,

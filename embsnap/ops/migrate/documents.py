@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from embsnap.config.load import parse
 from embsnap.config.migration import MigrationConfig
-from embsnap.errors import ErrorKind, NotFoundError, UsageError
+from embsnap.errors import EmbsnapError, ErrorKind, NotFoundError, UsageError
 from embsnap.ops.config import read_config_text
 from embsnap.ops.migrate.builder import Migration, migration
 from embsnap.ops.migrate.plan import MigrationOptions
@@ -30,7 +30,7 @@ def read_plan(
         environ: For `${NAME}` in the YAML.
 
     Raises:
-        UsageError: `bad-config`: the YAML is wrong, or the script has no such function or returns something else.
+        UsageError: `bad-config`: the YAML is wrong, or the script fails or returns something else.
         NotFoundError: There is no such file, or no plan in it.
     """
     begun = migration(source, options=options)
@@ -40,8 +40,14 @@ def read_plan(
     if not os.path.isfile(uri):
         expected = "a Python file on this machine"
         raise NotFoundError(ErrorKind.NO_SUCH_OBJECT, "there is no such script", where=uri, expected=expected)
-    function = runpy.run_path(uri).get("migrate")
-    built = function(begun) if callable(function) else None
+    try:
+        function = runpy.run_path(uri).get("migrate")
+        built = function(begun) if callable(function) else None
+    except EmbsnapError:
+        raise
+    except Exception as error:  # whatever a script may raise
+        problem = f"the script failed: {type(error).__name__}: {error}"
+        raise UsageError(ErrorKind.BAD_CONFIG, problem, where=uri) from error
     if not isinstance(built, Migration):
         raise UsageError(
             ErrorKind.BAD_CONFIG,
