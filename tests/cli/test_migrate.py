@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from embsnap.testing.tables import read_array, write_arrays
@@ -91,6 +93,39 @@ def test_a_script(embsnap, source: str, tmp_path: Path) -> None:
     empty = written(tmp_path / "empty.py", "")
     assert embsnap("migrate", empty, source, "--out", tmp_path / "x").exit_code == 2
     assert embsnap("migrate", tmp_path / "none.py", source, "--out", tmp_path / "x").exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import nosuch", "the script failed: ModuleNotFoundError: No module named 'nosuch'"),
+        ("def migrate(migration:", "the script failed: SyntaxError"),
+        ("def migrate(migration):\n    return migration.cast('user', 'fp99')", "expected 'fp64', 'fp32'"),
+        (
+            "def migrate(migration):\n    return migration.map_rows('user', lambda n, r: 1 / 0, name='half')",
+            "custom step half: the function failed: ZeroDivisionError: division by zero",
+        ),
+    ],
+)
+def test_what_fails_in_a_script_is_no_bug_of_embsnap(embsnap, source: str, tmp_path: Path, text, message) -> None:
+    found = embsnap("migrate", written(tmp_path / "script.py", text), source, "--out", tmp_path / "out")
+    assert (found.exit_code, message in found.stderr) == (2, True), found.stderr
+
+
+def test_a_snapshot_of_nothing_is_refused(embsnap, source: str, tmp_path: Path) -> None:
+    plan = written(tmp_path / "plan.yaml", "steps: [{drop: {tables: [user, item]}}]")
+    found = embsnap("migrate", plan, source, "--out", tmp_path / "out")
+    assert (found.exit_code, "keep at least one table" in found.stderr) == (2, True)
+
+
+def test_vocabularies_that_steps_make_are_named(embsnap, source: str, tmp_path: Path) -> None:
+    ids = pa.array(range(300))
+    pq.write_table(pa.table({"id": ids, "row": ids, "count": ids}), tmp_path / "vocab.parquet")
+    steps = f"[{{vocab: {{table: user, vocab: {tmp_path}/vocab.parquet}}}}, {{prune: {{table: user, top: 7}}}}]"
+    plan = written(tmp_path / "plan.yaml", f"steps: {steps}")
+    report = json.loads(embsnap("migrate", plan, source, "--out", tmp_path / "out", "--json").stdout)
+    assert [table["vocabulary"] for table in report["tables"]] == [f"{tmp_path}/out-vocab/user.parquet", None]
+    assert (tmp_path / "out-vocab" / "user.parquet").exists()
 
 
 @pytest.mark.parametrize(

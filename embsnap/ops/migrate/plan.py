@@ -25,6 +25,7 @@ from embsnap.formats.torchsnapshot.tables import named_weights
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.kernels.loading import kernels_loading, load_migration
 from embsnap.model.findings import Finding
+from embsnap.model.manifest import ContainerEntry
 from embsnap.model.migration import MigrationResult
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.memory import Budget, available_memory
@@ -169,7 +170,7 @@ class MigrationPlan:
             for array in arrays:
                 if isinstance(array.array.source, Reported):
                     array.array.source.close()
-        result = replace(report(self, 0.0, applied=True), destination=written.uri)
+        result = replace(made.named_in(report(self, 0.0, applied=True)), destination=written.uri)
         seconds = self.seconds + monotonic() - began
         findings = (*result.findings, *written.notes)
         return replace(result, seconds=seconds, num_bytes_resumed=written.num_bytes_resumed, findings=findings)
@@ -221,7 +222,7 @@ def plan_migration(
     for table in draft.tables.values():
         check_state(table)
     kept, findings = kept_entries(draft)
-    if not draft.tables and not kept:
+    if not draft.tables and all(isinstance(entry, ContainerEntry) for entry in kept.values()):
         raise UsageError(ErrorKind.NOTHING_TO_DO, "a snapshot of nothing", hint="keep at least one table")
     seconds = monotonic() - began
     return MigrationPlan(

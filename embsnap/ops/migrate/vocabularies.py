@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from embsnap.errors import EmbsnapError, ErrorKind, NotFoundError, RefusedError
 from embsnap.formats.vocabulary import read_vocabulary
+from embsnap.model.migration import MigrationResult
 from embsnap.model.paths import escape
 from embsnap.model.vocabulary import Vocabulary
 from embsnap.ops.migrate.draft import Draft
@@ -76,6 +78,11 @@ class VocabulariesToWrite:
             root, name = split_uri(uri)
             with contextlib.suppress(EmbsnapError):
                 open_store(root, self._options.storage_options).delete(name)
+
+    def named_in(self, result: MigrationResult) -> MigrationResult:
+        """The result with where they are."""
+        tables = [replace(table, vocabulary=self.uris.get(table.name, table.vocabulary)) for table in result.tables]
+        return replace(result, tables=tuple(tables))
 
     def _is_free(self, uri: str) -> bool:
         root, name = split_uri(uri)
