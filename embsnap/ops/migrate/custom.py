@@ -53,7 +53,11 @@ class CustomStep:
 def apply_custom(step: CustomStep, draft: Draft, context: Context) -> Applied:
     """Every row through the function; optimizer state stays, unless it would no longer fit the width."""
     table = draft.table(step.table, context.where)
-    dim = step.dim or table.rows.dim
+    dim = table.rows.dim if step.dim is None else step.dim
+    if dim < 1:
+        raise UsageError(
+            ErrorKind.BAD_OPTION, "rows have at least one column", where=f"{context.where}, dim", found=dim
+        )
     if step.dtype is not None and step.dtype not in DTYPES:
         raise UsageError(
             ErrorKind.BAD_OPTION,

@@ -85,8 +85,11 @@ class Drawing:
         num_rows: int,
         context: Context,
         old: Vocabulary | None = None,
+        among_N: NDArray[np.int64] | None = None,
     ) -> None:
-        """`old` is the table's vocabulary, where the initializer may ask for it."""
+        """`old` is the table's vocabulary, where the initializer may ask for it; means are of the rows `among_N`, or of
+        those that an entity of `old` holds.
+        """
         check_floating(table, context)
         self._table, self._num_rows, self._threads = table, num_rows, context.threads
         self.config = EmbeddingBagConfig(
@@ -100,7 +103,7 @@ class Drawing:
         self._old = old
         if initializer is not None and initializer.kind in ("mean", "mean_covariance"):
             context.num_planning_bytes += table.rows.num_rows * table.rows.row_bytes
-        occupied_N = old.rows_N if old is not None and needs_occupied_rows(self.config) else None
+        occupied_N = old.rows_N if among_N is None and old is not None and needs_occupied_rows(self.config) else among_N
         donor = None if old is None else donor_row(self.config, old)
         self.initial: InitialRows = resolve_initializer(
             self.config, OldRows(table.rows, f"{context.where}, table {table.name}", occupied_N, donor)

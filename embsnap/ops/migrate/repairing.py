@@ -77,7 +77,7 @@ def apply_repair(step: RepairStep, draft: Draft, context: Context) -> Applied:
         table = draft.table(name, context.where)
         check_floating(table, context)
         num_rows = table.rows.num_rows
-        drawing = Drawing(_sound(table), step.initializer, num_rows, context)
+        drawing = Drawing(table, step.initializer, num_rows, context, among_N=_sound_rows(table, step, context))
         vocabulary = context.entities_of(table) if table.entities is not None else None
         drawn: RowNode = drawing.rows(RowKeys.of(vocabulary, threads=context.threads))
         replacement, tally = drawn, Tally(num_rows)
@@ -90,10 +90,27 @@ def apply_repair(step: RepairStep, draft: Draft, context: Context) -> Applied:
     return Applied(draft, "the broken rows are not kept")
 
 
-def _sound(table: TableDraft) -> TableDraft:
-    """The table as an initializer may look at it: without its broken rows, which would break every mean."""
-    zeros = ZeroRows(table.rows.num_rows, table.rows.dim, table.rows.dtype)
-    return replace(table, rows=RepairedRows(table.rows, zeros, None))
+def _sound_rows(table: TableDraft, step: RepairStep, context: Context) -> NDArray[np.int64] | None:
+    """The rows that a mean may be of, by one pass over the table; None where the initializer asks for no mean."""
+    if step.initializer is None or step.initializer.kind not in ("mean", "mean_covariance"):
+        return None
+    rows, tally = table.rows, Tally(table.rows.num_rows)
+    looked_at = RepairedRows(rows, ZeroRows(rows.num_rows, rows.dim, rows.dtype), step.max_norm, tally)
+    at_a_time = max(1, context.block_bytes // max(1, rows.row_bytes))
+    for start in range(0, rows.num_rows, at_a_time):
+        end = min(start + at_a_time, rows.num_rows)
+        looked_at.read(start, end, np.empty((end - start, rows.dim), rows.dtype))
+    context.num_planning_bytes += rows.num_rows * rows.row_bytes
+    sound_N = tally.others()
+    if not len(sound_N):
+        raise IncompatibleError(
+            ErrorKind.NOT_FINITE,
+            "every row is broken, so that there is no mean",
+            where=f"{context.where}, table {table.name}",
+            expected="at least one row to be kept",
+            hint="choose another initializer, or a larger max_norm",
+        )
+    return sound_N
 
 
 def _state(state: StateDraft) -> StateDraft:

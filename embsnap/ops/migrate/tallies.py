@@ -33,6 +33,10 @@ class Tally:
                 self._is_replaced_V = np.zeros(self._num_rows, np.bool_)
             self._is_replaced_V[rows_N] = True
 
+    def others(self) -> NDArray[np.int64]:
+        """All other rows, ascending."""
+        return np.arange(self._num_rows) if self._is_replaced_V is None else np.flatnonzero(~self._is_replaced_V)
+
     def reset(self) -> None:
         """Forget all."""
         with self._lock:

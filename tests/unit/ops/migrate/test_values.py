@@ -292,3 +292,23 @@ def test_8_bit_rows_are_moved_as_they_are(root: str) -> None:
     for given in (begun.revocab("user", f"{root}/new.parquet"), begun.resize("user", 9)):
         with pytest.raises(IncompatibleError, match="cast fused 8-bit rows"):
             given.plan()
+
+
+def test_a_mean_is_of_the_rows_that_are_not_broken(root: str) -> None:
+    rows = ROWS[:20].copy()
+    rows[3], rows[4, 1], rows[7] = np.nan, np.inf, 1e6
+    write_arrays(f"{root}/source", {"user": rows})
+    begun = embsnap.migration(f"{root}/source")
+    begun.repair("user", max_norm=1e3, initializer="mean").write(f"{root}/out")
+    found = read_array(f"{root}/out", "user")
+    mean = np.delete(ROWS[:20], [3, 4, 7], axis=0).mean(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(found[[3, 4, 7]], [mean] * 3, rtol=1e-5)
+    np.testing.assert_array_equal(np.delete(found, [3, 4, 7], axis=0), np.delete(rows, [3, 4, 7], axis=0))
+    with pytest.raises(IncompatibleError, match="every row is broken"):
+        begun.repair("user", max_norm=1e-9, initializer="mean").plan()
+
+
+@pytest.mark.parametrize("dim", [0, -1])
+def test_a_function_returns_columns(begun, dim: int) -> None:
+    with pytest.raises(UsageError, match="at least one column"):
+        begun.map_rows("user", lambda rows_N, rows_ND: rows_ND, dim=dim).plan()
