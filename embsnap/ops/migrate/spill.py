@@ -64,12 +64,13 @@ def spilled(
     """
     with ExitStack() as stack:
         for node, _ in nodes:
-            for leaf in dict.fromkeys(leaf for leaf, _ in node.leaves(np.empty(0, np.int64))):
+            for leaf in _leaves(node):
                 if leaf.near is not None:
                     continue
                 if leaf.num_rows * leaf.row_bytes > _BUDGETS * memory_budget and is_scattered(node, leaf):
                     file = stack.enter_context(tempfile.TemporaryFile(prefix="embsnap-spill-"))
-                    leaf.near = _spill(node, leaf, file.fileno(), memory_budget, threads, progress)
+                    wanting = [node, *(other for other, _ in nodes if other is not node and leaf in _leaves(other))]
+                    leaf.near = _spill(wanting, leaf, file.fileno(), memory_budget, threads, progress)
                     stack.callback(_forget, leaf)
                 elif not leaf.reader.is_mapped and _num_far(node, leaf) > _FEW_FAR:
                     fetched = _fetched(nodes, leaf, progress)
@@ -77,6 +78,10 @@ def spilled(
                     stack.callback(_forget, leaf)
                     stack.callback(fetched.close)
         yield
+
+
+def _leaves(node: RowNode) -> dict[StoredRows, None]:
+    return dict.fromkeys(leaf for leaf, _ in node.leaves(np.empty(0, np.int64)))
 
 
 def _forget(leaf: StoredRows) -> None:
@@ -138,14 +143,20 @@ class _NearRows:
                 gather_rows(rows, places_M[here] & _MAX_ROW, positions_M[here], out)
 
 
-def _spill(node: RowNode, leaf: StoredRows, fd: int, memory_budget: int, threads: int, progress: Progress) -> _NearRows:
+def _spill(
+    nodes: Sequence[RowNode], leaf: StoredRows, fd: int, memory_budget: int, threads: int, progress: Progress
+) -> _NearRows:
+    """A row lies in a part of the first node that wants it; the parts of the nodes follow each other."""
     share = max(1, memory_budget // max(_SHARE, 4 * threads))
     part_rows = max(1, min(_PART_BYTES, share, leaf.row_bytes << _ROW_BITS) // leaf.row_bytes)
     part_S = np.full(leaf.num_rows, -1, np.int64)
-    for start, rows_N in _asked(node, leaf):
-        wanted = np.flatnonzero((rows_N >= 0) & (part_S[np.maximum(rows_N, 0)] < 0))
-        part_S[rows_N[wanted]] = (start + wanted) // part_rows
-    num_rows_P = np.bincount(part_S[part_S >= 0], minlength=-(-node.num_rows // part_rows)).tolist()
+    num_parts = 0
+    for node in nodes:
+        for start, rows_N in _asked(node, leaf):
+            wanted = np.flatnonzero((rows_N >= 0) & (part_S[np.maximum(rows_N, 0)] < 0))
+            part_S[rows_N[wanted]] = num_parts + (start + wanted) // part_rows
+        num_parts += -(-node.num_rows // part_rows)
+    num_rows_P = np.bincount(part_S[part_S >= 0], minlength=num_parts).tolist()
     file = SpillFile(fd, num_rows_P, leaf.row_bytes, write_bytes=memory_budget // 2, most_loaded=2 * threads + 1)
     task = f"bringing {leaf.reader.array.path} near"
     progress.start(task, leaf.num_rows * leaf.row_bytes)

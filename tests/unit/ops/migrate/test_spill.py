@@ -63,3 +63,24 @@ def test_no_room_is_said_before_anything_is_written(plan, monkeypatch: pytest.Mo
     with pytest.raises(StorageError, match="no room to be reordered") as caught:
         planned.apply(out)
     assert caught.value.kind is ErrorKind.DISK_FULL
+
+
+@pytest.mark.parametrize("first", ["moved", "other"])
+def test_tables_of_the_same_rows_share_what_was_brought_near(first: str) -> None:
+    root = f"memory://spill/shared-{first}"
+    write_arrays(f"{root}/source", {"user": ROWS})
+    ids = np.random.default_rng(1).permutation(NUM_ROWS // 2)
+    write_vocabulary(make_vocabulary(list(range(NUM_ROWS))), f"{root}/old.parquet")
+    write_vocabulary(make_vocabulary(ids.tolist()), f"{root}/new.parquet")
+    begun = embsnap.migration(f"{root}/source", options=MigrationOptions(memory_budget=BUDGET))
+    begun = begun.vocab("user", f"{root}/old.parquet")
+    half = {"ids_from": f"{root}/new.parquet"}
+    if first == "moved":
+        begun = begun.split("user", {"moved": half}, rest="other")
+    else:
+        begun = begun.copy("user", "moved").prune("moved", min_norm=0.0).normalize("user", high=1e9)
+        begun = begun.rename({"user": "other"})
+    begun.revocab("moved", f"{root}/new.parquet").write(f"{root}/out")
+    np.testing.assert_array_equal(read_array(f"{root}/out", "moved"), ROWS[ids])
+    expected = ROWS[NUM_ROWS // 2 :] if first == "moved" else ROWS
+    np.testing.assert_array_equal(read_array(f"{root}/out", "other"), expected)
