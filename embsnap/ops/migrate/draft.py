@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from embsnap.config.migration_steps import Placing, StateForm
+from embsnap.config.rows import VocabColumns
 from embsnap.errors import ErrorKind, NotFoundError
 from embsnap.formats.dtypes import from_numpy
 from embsnap.formats.torchsnapshot.snapshot import Snapshot
@@ -31,6 +32,8 @@ class Entities:
     load: Callable[[], Vocabulary]
     """Reads it once, and checks it."""
     is_made: bool = False
+    columns: VocabColumns | None = None
+    """Of its files, where a step names them."""
 
 
 @dataclass(frozen=True, slots=True)

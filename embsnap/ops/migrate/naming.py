@@ -157,5 +157,5 @@ def apply_vocab(step: VocabStep, draft: Draft, context: Context) -> Applied:
             found=known,
             hint="leave the step out; use revocab to move the rows to another vocabulary",
         )
-    entities = replace(entities, fingerprint=known, load=lambda: vocabulary)
+    entities = replace(entities, fingerprint=known, load=lambda: vocabulary, columns=step.columns)
     return Applied(draft.replacing(replace(table, entities=entities)), [])

@@ -57,6 +57,7 @@ def apply_resize(step: ResizeStep, draft: Draft, context: Context) -> Applied:
         if table.dtype.is_floating or not is_zeros(step.initializer):
             fill = Drawing(table, step.initializer, step.rows, context).rows(RowKeys.of(None))  # they hold no entity
         moved = move_rows(table, row_V, fill).counting(added=step.rows - before)
+        moved = _declaring(moved, context)
         undo: Undo = [{"resize": {"table": table.name, "rows": before, "shrink": "truncate"}}]
         return Applied(draft.replacing(moved), undo)
     moved = _shrunk(step, table, move_rows(table, row_V, None), context)
@@ -82,7 +83,7 @@ def _shrunk(step: ResizeStep, table: TableDraft, moved: TableDraft, context: Con
     declared = vocabulary.declared or Declared()
     last = max((end for _, end in declared.special), default=0)
     if not num_lost and last <= step.rows:
-        return moved
+        return _declaring(moved, context)
     if step.shrink is ShrinkRule.UNHELD:
         raise IncompatibleError(
             ErrorKind.ROW_OUT_OF_RANGE,
@@ -97,6 +98,15 @@ def _shrunk(step: ResizeStep, table: TableDraft, moved: TableDraft, context: Con
     kept = taken_entities(vocabulary, inside_N, vocabulary.rows_N[inside_N])
     kept = replace(kept, declared=_cut_off(declared, step.rows))
     return replace(moved, entities=context.made(kept)).counting(lost_entities=num_lost)
+
+
+def _declaring(table: TableDraft, context: Context) -> TableDraft:
+    """The table with as many rows declared as it has, where its vocabulary is still to be written."""
+    if table.entities is None or not table.entities.is_made:
+        return table
+    made = table.entities.load()
+    declared = _cut_off(made.declared or Declared(), table.rows.num_rows)
+    return replace(table, entities=context.made(replace(made, declared=declared)))
 
 
 def _cut_off(declared: Declared, num_rows: int) -> Declared:

@@ -6,6 +6,7 @@ Shape suffixes: V rows of the new table, N entities.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ def _by_vocabulary(step: RevocabStep, uri: str, table: TableDraft, context: Cont
         unoccupied=row_map.num_unoccupied,  # reserved rows that were carried have a row by now
     )
     known = context.inputs[uri].split()[0]
-    entities = Entities(uri, known, lambda: new)
+    entities = Entities(uri, known, lambda: new, columns=step.columns)
     moved = replace(moved, entities=entities, findings=(*table.findings, *findings))
     return moved, _undo(table, row_map.num_dropped, step)
 
@@ -151,7 +152,9 @@ def _undo(table: TableDraft, num_dropped: int, step: RevocabStep) -> Undo:
         return f"nothing names the old places of the rows of {table.name}"
     if step.optimizer_state is OptimizerStatePolicy.RESET and table.state:
         return f"the optimizer state of {table.name} is left behind"
-    back = {"table": table.name, "vocab": table.entities.uri, "rows": table.rows.num_rows}
+    back: dict[str, Any] = {"table": table.name, "vocab": table.entities.uri, "rows": table.rows.num_rows}
+    if table.entities.columns is not None:
+        back["columns"] = table.entities.columns.model_dump(exclude_none=True)
     if step.reserved is None:
         return [{"revocab": back}]
     if step.reserved.policy is not ReservedPolicy.CARRY:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import embsnap
@@ -93,3 +95,23 @@ def test_tables_with_state_of_other_types_are_not_merged(tmp_path: Path) -> None
     with pytest.raises(IncompatibleError, match="tables of another optimizer state cannot be merged") as caught:
         begun.merge(["a", "b"], "c").plan()
     assert caught.value.found == "momentum1 row-wise float16"
+
+
+def test_the_way_back_of_a_revocab_names_columns(tmp_path: Path) -> None:
+    write_arrays(f"{tmp_path}/old", {"user": ROWS})
+    numbers = pa.array(range(20))
+    pq.write_table(pa.table({"uid": numbers, "idx": numbers, "row": numbers}), tmp_path / "old.parquet")
+    write_vocabulary(make_vocabulary(list(range(19, -1, -1))), f"{tmp_path}/new.parquet")
+    begun = embsnap.migration(f"{tmp_path}/old")
+    begun = begun.vocab("user", f"{tmp_path}/old.parquet", columns={"id": "uid", "row": "idx"})
+    begun.revocab("user", f"{tmp_path}/new.parquet").write(f"{tmp_path}/new")
+    plan = MigrationConfig.model_validate({"steps": reverse(f"{tmp_path}/new").steps})
+    embsnap.migration(f"{tmp_path}/new").extend(plan).write(f"{tmp_path}/back")
+    np.testing.assert_array_equal(read_array(f"{tmp_path}/back", "user"), ROWS)
+
+
+@pytest.mark.parametrize(("num_rows", "shrink"), [(20, None), (13, "unheld")])
+def test_a_made_vocabulary_declares_the_rows_of_its_table(tmp_path: Path, begun, num_rows: int, shrink) -> None:
+    begun.resize("user", 15, shrink="truncate").resize("user", num_rows, shrink=shrink).write(f"{tmp_path}/new")
+    found = read_vocabulary(open_snapshot(f"{tmp_path}/new").sidecar.tables["user"].uri)
+    assert found.declared.num_rows == num_rows
