@@ -13,7 +13,7 @@ from embsnap.formats.torchsnapshot.assembly import PlacedArray
 from embsnap.model.findings import Finding, Severity
 from embsnap.model.manifest import ContainerEntry
 from embsnap.model.migration import CastReport, MigratedTable, MigrationResult, UndoneStep
-from embsnap.model.table import Sharding
+from embsnap.model.table import Sharding, Table
 from embsnap.ops.migrate.draft import TableDraft
 from embsnap.ops.migrate.nodes import RowNode
 from embsnap.ops.migrate.output import state_path
@@ -109,10 +109,7 @@ def _num_entities(table: TableDraft) -> int:
 
 def report(plan: MigrationPlan, estimated_s: float, *, applied: bool = False) -> MigrationResult:
     """What is said of a plan, before or after it was applied."""
-    source_tables = plan.draft.source.index.names
     tables = plan.draft.tables.values()
-    leaves = [leaf for table in tables for leaf, _ in table.rows.leaves(np.empty(0, np.int64))]
-    weights = {table.origin.weight.path for table in tables} | {leaf.reader.array.path for leaf in leaves}
     to_read = sum(
         bytes_read(node) for table in plan.changed() for node in (table.rows, *(state.rows for state in table.state))
     )
@@ -126,7 +123,7 @@ def report(plan: MigrationPlan, estimated_s: float, *, applied: bool = False) ->
         destination=None,
         applied=applied,
         tables=tuple(_table(table, applied=applied) for table in tables),
-        dropped=tuple(name for path, name in source_tables.items() if path not in weights),
+        dropped=_dropped(plan),
         world_size=plan.draft.world_size,
         num_kept_entries=sum(not isinstance(entry, ContainerEntry) for entry in plan.kept.values()),
         plan_digest=plan.digest,
@@ -141,6 +138,15 @@ def report(plan: MigrationPlan, estimated_s: float, *, applied: bool = False) ->
         findings=plan.findings,
         num_unchecked_rows=sum(each.num_unchecked_rows for each in plan.context.parents) if applied else None,
     )
+
+
+def _dropped(plan: MigrationPlan) -> tuple[str, ...]:
+    """Tables of the source of which no row is taken. What cannot be read is kept as it lies."""
+    index, tables = plan.draft.source.index, plan.draft.tables.values()
+    leaves = [leaf for table in tables for leaf, _ in table.rows.leaves(np.empty(0, np.int64))]
+    taken = {id(array) for array in (*(t.origin.weight for t in tables), *(leaf.reader.array for leaf in leaves))}
+    readable = {path: table for path, table in index.survey.items() if isinstance(table, Table)}
+    return tuple(index.names[path] for path, table in readable.items() if id(table.weight) not in taken)
 
 
 def _table(table: TableDraft, *, applied: bool) -> MigratedTable:

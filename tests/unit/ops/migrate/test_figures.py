@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 import embsnap
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.ops.migrate import figures
+from embsnap.testing.snapshots import SnapshotBuilder, row_shards
 from embsnap.testing.tables import write_arrays
 from embsnap.testing.vocabularies import make_vocabulary
 
@@ -48,3 +51,18 @@ def test_merged_tables_are_not_said_to_be_gone(tmp_path):
     for name in ("us", "eu"):
         begun = begun.vocab(name, f"{tmp_path}/{name}.parquet")
     assert begun.merge(["us", "eu"], into="all").write(f"{tmp_path}/out").dropped == ("old",)
+
+
+def test_what_is_dropped_is_what_nothing_is_taken_of(tmp_path: Path) -> None:
+    rows = np.ones((6, 2), np.float32)
+    builder = SnapshotBuilder(world_size=2)
+    for name in ("a", "b"):
+        builder.sharded(f"model/ebc.embedding_bags.{name}.weight", rows, row_shards(rows.shape, 2))
+    gap = {0: [((0, 0), (2, 2))], 1: [((4, 0), (2, 2))]}
+    builder.sharded("model/ebc.embedding_bags.torn.weight", rows, gap)
+    builder.write(tmp_path / "old")
+    write_arrays(f"{tmp_path}/other", {"b": rows})
+    begun = embsnap.migration(f"{tmp_path}/old").drop("b")
+    assert begun.plan().result().dropped == ("b",)
+    assert begun.copy("b", "c", source=f"{tmp_path}/other").plan().result().dropped == ("b",)
+    assert embsnap.migration(f"{tmp_path}/old").copy("b", "c").drop("b").plan().result().dropped == ()
