@@ -313,7 +313,7 @@ class PruneStep(BaseConfig):
     top: Count | None = None
     """This many with the largest counts; of equal counts those in the lower rows."""
     seen_since: int | str | None = None
-    """By the vocabulary's last_seen: an integer, or a date or time (ISO 8601)."""
+    """By the vocabulary's last_seen: an integer where that is one, else a date or time (ISO 8601, UTC)."""
     min_norm: NonNegativeFloat | None = None
     """By the Euclidean norm of the row; one more pass over the table."""
 

@@ -202,13 +202,13 @@ def _instant(value: int | str, vocabulary: Vocabulary, context: Context) -> int:
             unit = _UNITS[kind.removeprefix("timestamp[").rstrip("]").split(",")[0]]
             delta = moment.replace(tzinfo=moment.tzinfo or UTC) - datetime(1970, 1, 1, tzinfo=UTC)
             return (delta.days * 86_400 + delta.seconds) * unit + delta.microseconds * unit // 1_000_000
-    if isinstance(value, int):
+    if isinstance(value, int) and kind == "int64":
         return value
     raise IncompatibleError(
         ErrorKind.BAD_VOCABULARY,
         f"last_seen is of type {kind}",
         where=f"{context.where}, seen_since",
-        expected="an integer" if kind == "int64" else "a date or time such as 2024-05-01T12:00:00",
+        expected="an integer" if kind == "int64" else "a date or time such as 2024-05-01 or 2024-05-01T12:00:00",
         found=repr(value),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from embsnap.model.vocabulary import Declared
 from embsnap.ops.lineage import reverse
 from embsnap.testing.snapshots import SnapshotBuilder
 from embsnap.testing.tables import read_array, write_arrays
-from embsnap.testing.vocabularies import make_vocabulary
+from embsnap.testing.vocabularies import listed, make_vocabulary
 
 ROWS = np.arange(80, dtype=np.float32).reshape(20, 4)
 DECLARED = Declared(num_rows=20, reserved=((0, 2),), oov=(18, 20))
@@ -115,3 +116,23 @@ def test_a_made_vocabulary_declares_the_rows_of_its_table(tmp_path: Path, begun,
     begun.resize("user", 15, shrink="truncate").resize("user", num_rows, shrink=shrink).write(f"{tmp_path}/new")
     found = read_vocabulary(open_snapshot(f"{tmp_path}/new").sidecar.tables["user"].uri)
     assert found.declared.num_rows == num_rows
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize(
+    ("since", "kept"),
+    [("2024-05-02", [2, 3]), ("2024-05-02T02:00:00+02:00", [2, 3]), ("2024-05-02T00:00:01", [3]), (20240502, None)],
+)
+def test_entities_seen_since_a_moment(tmp_path: Path, unit: str, since, kept) -> None:
+    write_arrays(f"{tmp_path}/old", {"user": ROWS[:4]})
+    seen = pa.array([*(datetime(2024, 5, day, tzinfo=UTC) for day in (1, 2, 3)), None], pa.timestamp(unit, tz="UTC"))
+    pq.write_table(pa.table({"id": [1, 2, 3, 4], "row": [0, 1, 2, 3], "last_seen": seen}), tmp_path / "old.parquet")
+    begun = embsnap.migration(f"{tmp_path}/old").vocab("user", f"{tmp_path}/old.parquet")
+    if kept is None:  # no date, and as microseconds it would keep everything
+        with pytest.raises(IncompatibleError, match="a date or time such as 2024-05-01"):
+            begun.prune("user", seen_since=since).plan()
+        return
+    begun.prune("user", seen_since=since).write(f"{tmp_path}/new")
+    found = read_vocabulary(open_snapshot(f"{tmp_path}/new").sidecar.tables["user"].uri)
+    assert listed(found.ids) == kept
+    np.testing.assert_array_equal(read_array(f"{tmp_path}/new", "user"), ROWS[[id_ - 1 for id_ in kept]])
