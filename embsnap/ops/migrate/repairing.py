@@ -101,16 +101,7 @@ def _sound_rows(table: TableDraft, step: RepairStep, context: Context) -> NDArra
         end = min(start + at_a_time, rows.num_rows)
         looked_at.read(start, end, np.empty((end - start, rows.dim), rows.dtype))
     context.num_planning_bytes += rows.num_rows * rows.row_bytes
-    sound_N = tally.others()
-    if not len(sound_N):
-        raise IncompatibleError(
-            ErrorKind.NOT_FINITE,
-            "every row is broken, so that there is no mean",
-            where=f"{context.where}, table {table.name}",
-            expected="at least one row to be kept",
-            hint="choose another initializer, or a larger max_norm",
-        )
-    return sound_N
+    return tally.others()
 
 
 def _state(state: StateDraft) -> StateDraft:

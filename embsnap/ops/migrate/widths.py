@@ -74,6 +74,14 @@ def _transform(step: DimStep, table: TableDraft, context: Context) -> tuple[Tran
                     found=list(matrix_DE.shape),
                 )
             return Project(table.name, matrix_DE, None, rows.dtype), {}
+    if not rows.num_rows:
+        raise IncompatibleError(
+            ErrorKind.SHAPE_MISMATCH,
+            "a table without rows has no principal components",
+            where=f"{context.where}, table {step.table}",
+            expected="at least one row",
+            hint="set by: truncate",
+        )
     moments = _moments(rows, context)
     matrix_DE, explained = _principal(moments.covariance_DD, step.to)
     return Project(table.name, matrix_DE, moments.mean_D if step.center else None, rows.dtype), {

@@ -119,6 +119,14 @@ class OldRows:
             IncompatibleError: `not-finite`.
         """
         rows_N = np.arange(self.rows.num_rows) if self.occupied_N is None else np.sort(self.occupied_N)
+        if not len(rows_N):
+            raise IncompatibleError(
+                ErrorKind.NOT_FINITE,
+                "there is no row to take a mean of",
+                where=self.where,
+                expected="at least one row",
+                hint="choose another initializer",
+            )
         moments = RowMoments(len(rows_N), self.rows.dim, covariance=covariance)
         at_a_time = _BLOCKS_AT_A_TIME * self.peers.size
         for first in range(0, moments.num_blocks, at_a_time):

@@ -304,7 +304,7 @@ def test_a_mean_is_of_the_rows_that_are_not_broken(root: str) -> None:
     mean = np.delete(ROWS[:20], [3, 4, 7], axis=0).mean(axis=0, dtype=np.float64)
     np.testing.assert_allclose(found[[3, 4, 7]], [mean] * 3, rtol=1e-5)
     np.testing.assert_array_equal(np.delete(found, [3, 4, 7], axis=0), np.delete(rows, [3, 4, 7], axis=0))
-    with pytest.raises(IncompatibleError, match="every row is broken"):
+    with pytest.raises(IncompatibleError, match="there is no row to take a mean of"):
         begun.repair("user", max_norm=1e-9, initializer="mean").plan()
 
 
@@ -312,3 +312,18 @@ def test_a_mean_is_of_the_rows_that_are_not_broken(root: str) -> None:
 def test_a_function_returns_columns(begun, dim: int) -> None:
     with pytest.raises(UsageError, match="at least one column"):
         begun.map_rows("user", lambda rows_N, rows_ND: rows_ND, dim=dim).plan()
+
+
+@pytest.mark.parametrize(
+    ("give", "message"),
+    [
+        (lambda begun: begun.dim("user", 2, by="pca"), "no principal components"),
+        (lambda begun: begun.resize("user", 3, initializer="mean"), "no row to take a mean of"),
+        (lambda begun: begun.resize("user", 3, initializer="mean_covariance"), "no row to take a mean of"),
+        (lambda begun: begun.repair("user", initializer="mean"), "no row to take a mean of"),
+    ],
+)
+def test_a_table_without_rows_has_no_mean(root: str, give, message: str) -> None:
+    write_arrays(f"{root}/source", {"user": ROWS[:0]})
+    with pytest.raises(IncompatibleError, match=message):
+        give(embsnap.migration(f"{root}/source")).plan()
