@@ -87,6 +87,8 @@ class TableDraft:
     """False if it is copied as it lies, entry by entry and byte by byte."""
     is_moved: bool = False
     """Whether its rows or columns are others than before, so that its state cannot stay as it is."""
+    is_copy: bool = False
+    """Whether it stands beside the table that its rows were of, or is a part of it: optimizers know that one."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Of rows and entities, by what became of them."""
     casts: tuple[tuple[str, CastErrors], ...] = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,7 +20,7 @@ from embsnap.model.manifest import (
     is_replicated,
 )
 from embsnap.model.paths import escape, split_entry_path, unescape
-from embsnap.ops.migrate.draft import Draft
+from embsnap.ops.migrate.draft import Draft, TableDraft
 
 __all__ = ["kept_entries"]
 
@@ -95,11 +94,14 @@ def _fits(shapes: Sequence[tuple[int, ...]], weight: tuple[int, ...]) -> bool:
 
 
 def _renamed_tables(draft: Draft) -> Iterator[tuple[str, str]]:
-    """Old and new key of the weights that were renamed: of which there is one, and not where it was."""
-    heirs = Counter(table.origin.weight.path for table in draft.tables.values())
+    """Old and new key of the weights that were renamed: of one with copies, that of the table itself."""
+    heirs: dict[str, list[TableDraft]] = {}
     for table in draft.tables.values():
-        old, new = table.origin.weight.path, table.weight_path
-        if old != new and heirs[old] == 1 and old in draft.source.index.names:
+        heirs.setdefault(table.origin.weight.path, []).append(table)
+    for old, tables in heirs.items():
+        own = [table for table in tables if not table.is_copy] or tables
+        new = own[0].weight_path
+        if len(own) == 1 and old != new and old in draft.source.index.names:
             yield old.partition("/")[2], new.partition("/")[2]
 
 

@@ -22,9 +22,9 @@ __all__ = [
     "apply_keep",
     "apply_rename",
     "apply_vocab",
+    "as_copy",
     "check_free",
     "renamed",
-    "with_named_state",
 ]
 
 _WEIGHT = re.compile(r"(?P<before>(?:^|.*[./])(?:embedding_bags|embeddings)\.)[^./]+(?P<after>\.weight)")
@@ -38,10 +38,10 @@ def renamed(table: TableDraft, name: str) -> TableDraft:
     return replace(table, name=name, weight_path=path, is_changed=True)
 
 
-def with_named_state(table: TableDraft) -> TableDraft:
+def as_copy(table: TableDraft) -> TableDraft:
     """The table with state by the name of its parameter: the number that an optimizer of torch has is another's."""
     key = table.origin.weight.path.partition("/")[2]
-    return replace(table, state=tuple(_named(state, key) for state in table.state))
+    return replace(table, state=tuple(_named(state, key) for state in table.state), is_copy=True)
 
 
 def _named(state: StateDraft, key: str) -> StateDraft:
@@ -129,7 +129,7 @@ def apply_copy(step: CopyStep, draft: Draft, context: Context) -> Applied:
         found = other.table(step.table)
         table = stored_table(other, found, found.name, context)
         table = replace(table, placement=replace(table.placement, ranks=_within(table.placement.ranks, draft)))
-    copied = with_named_state(renamed(table, step.to))
+    copied = as_copy(renamed(table, step.to))
     if any(copied.weight_path == other.weight_path for other in draft.tables.values()):
         problem = f"something lies at {copied.weight_path} already"
         raise UsageError(ErrorKind.BAD_OPTION, problem, where=context.where, expected="another name")

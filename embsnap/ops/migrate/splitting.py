@@ -20,7 +20,7 @@ from embsnap.model.vocabulary import BytesIds, Declared, Ids, IdType, Vocabulary
 from embsnap.ops.migrate.context import Context
 from embsnap.ops.migrate.draft import Draft, TableDraft
 from embsnap.ops.migrate.moving import move_rows
-from embsnap.ops.migrate.naming import check_free, renamed, with_named_state
+from embsnap.ops.migrate.naming import as_copy, check_free, renamed
 from embsnap.ops.migrate.resizing import taken_entities
 from embsnap.ops.migrate.undo import Applied
 from embsnap.ops.vocabulary_findings import entity_text
@@ -64,7 +64,7 @@ def _part(
     entities = taken_entities(vocabulary, kept_N[order], np.arange(len(kept_N)))
     entities = replace(entities, declared=Declared(num_rows=len(kept_N)))
     moved = replace(move_rows(table, row_V, None), counts={}).counting(carried=len(kept_N))
-    part = moved if name == table.name else with_named_state(renamed(moved, name))
+    part = moved if name == table.name else as_copy(renamed(moved, name))
     return replace(part, entities=context.made(entities))
 
 
