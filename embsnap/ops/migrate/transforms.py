@@ -187,11 +187,12 @@ class Quantize(_Measured):
 
     def apply(self, rows_N: _Index, rows_ND: _Rows, out_ND: _Rows) -> None:
         """Quantise, and measure."""
-        before_ND = rows_ND.astype(np.float32, copy=False)
-        if not np.isfinite(before_ND).all():
-            self._refuse_overflow(rows_N, before_ND, ~np.isfinite(before_ND))
-        low_N, high_N = before_ND.min(axis=1, initial=np.inf), before_ND.max(axis=1, initial=-np.inf)
-        range_N = high_N - low_N
+        with np.errstate(over="ignore", invalid="ignore"):
+            before_ND = rows_ND.astype(np.float32, copy=False)
+            low_N, high_N = before_ND.min(axis=1, initial=np.inf), before_ND.max(axis=1, initial=-np.inf)
+            range_N = high_N - low_N
+        if not np.isfinite(range_N).all():
+            self._refuse_rows(rows_N, rows_ND, ~np.isfinite(range_N))
         scale_N = range_N / np.float32(255)
         inverse_N = np.float32(255) / (range_N + np.float32(1e-8))
         out_ND[:, : before_ND.shape[1]] = np.rint((before_ND - low_N[:, None]) * inverse_N[:, None])
@@ -200,6 +201,19 @@ class Quantize(_Measured):
         after_ND = np.empty(before_ND.shape, np.float32)
         _dequantize(out_ND, after_ND)
         self._measure(rows_N, before_ND, after_ND, 0)
+
+    def _refuse_rows(self, rows_N: _Index, rows_ND: _Rows, wrong_N: NDArray[np.bool_]) -> None:
+        i = int(np.argmax(wrong_N))
+        row_D = np.abs(rows_ND[i].astype(np.float64))
+        j = int(np.argmax(np.where(np.isnan(row_D), np.inf, row_D)))
+        raise IncompatibleError(
+            ErrorKind.CAST_OVERFLOW,
+            f"{int(wrong_N.sum())} rows of one block do not fit {_INT8}",
+            where=f"table {self.table}, row {rows_N[i]}, column {j}",
+            expected="finite values, whose range float32 can hold",
+            found=f"{float(rows_ND[i, j]):.6g}",
+            hint="repair or clip them in a step before, or cast to bf16",
+        )
 
 
 @dataclass(slots=True)

@@ -327,3 +327,12 @@ def test_a_table_without_rows_has_no_mean(root: str, give, message: str) -> None
     write_arrays(f"{root}/source", {"user": ROWS[:0]})
     with pytest.raises(IncompatibleError, match=message):
         give(embsnap.migration(f"{root}/source")).plan()
+
+
+@pytest.mark.parametrize("row", [[1, np.nan], [np.inf, 1], [np.inf, np.inf], [3e38, -3e38], [1e300, 0]])
+def test_what_no_8_bit_row_can_hold_is_refused(root: str, row) -> None:
+    write_arrays(f"{root}/source", {"user": np.array([[1, 2], row])})
+    with pytest.raises(IncompatibleError, match=r"row 1, column \d: 1 rows of one block do not fit int8") as caught:
+        embsnap.migration(f"{root}/source").cast("user", "int8").write(f"{root}/out")
+    assert caught.value.kind is ErrorKind.CAST_OVERFLOW
+    assert not np.isfinite(float(caught.value.found)) or float(caught.value.found) > 1e38
