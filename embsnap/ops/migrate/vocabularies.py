@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from embsnap.errors import EmbsnapError, ErrorKind, NotFoundError, RefusedError
 from embsnap.formats.vocabulary import read_vocabulary
 from embsnap.model.migration import MigrationResult
@@ -53,7 +56,7 @@ class VocabulariesToWrite:
         for name, uri in self.uris.items():
             if self._is_free(uri):
                 continue
-            if not (resume and self._holds(uri, self._made[name].fingerprint)):
+            if not (resume and self._holds(uri, self._made[name].load())):
                 raise RefusedError(
                     ErrorKind.DESTINATION_TAKEN,
                     "a vocabulary that the migration makes would be written there",
@@ -88,9 +91,16 @@ class VocabulariesToWrite:
         root, name = split_uri(uri)
         return open_store(root, self._options.storage_options).stat(name) is None
 
-    def _holds(self, uri: str, fingerprint: str | None) -> bool:
+    def _holds(self, uri: str, made: Vocabulary) -> bool:
         try:
             found: Vocabulary = read_vocabulary(uri, options=self._options.storage_options)
         except NotFoundError:
             return False
-        return fingerprint_of(found) == fingerprint
+        columns = [(found.counts_N, made.counts_N), (found.last_seen_N, made.last_seen_N)]
+        return fingerprint_of(found) == fingerprint_of(made) and all(map(_is_equal, *zip(*columns, strict=True)))
+
+
+def _is_equal(one_N: NDArray[np.int64] | None, other_N: NDArray[np.int64] | None) -> bool:
+    if one_N is None or other_N is None:
+        return one_N is other_N
+    return np.array_equal(one_N, other_N)

@@ -13,12 +13,13 @@ import pytest
 
 import embsnap
 from embsnap.config.migration import MigrationConfig
-from embsnap.errors import ErrorKind, IncompatibleError
+from embsnap.errors import ErrorKind, IncompatibleError, RefusedError
 from embsnap.formats.torchsnapshot.snapshot import open_snapshot
 from embsnap.formats.vocabulary import read_vocabulary
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.model.vocabulary import Declared
 from embsnap.ops.lineage import reverse
+from embsnap.ops.migrate.plan import MigrationOptions
 from embsnap.testing.snapshots import SnapshotBuilder
 from embsnap.testing.tables import read_array, write_arrays
 from embsnap.testing.vocabularies import listed, make_vocabulary
@@ -136,3 +137,16 @@ def test_entities_seen_since_a_moment(tmp_path: Path, unit: str, since, kept) ->
     found = read_vocabulary(open_snapshot(f"{tmp_path}/new").sidecar.tables["user"].uri)
     assert listed(found.ids) == kept
     np.testing.assert_array_equal(read_array(f"{tmp_path}/new", "user"), ROWS[[id_ - 1 for id_ in kept]])
+
+
+def test_a_vocabulary_with_other_counts_is_not_taken_over(tmp_path: Path) -> None:
+    write_arrays(f"{tmp_path}/old", {"user": ROWS})
+    for name, factor in (("a", 1), ("b", 10)):
+        counts = [factor * number for number in range(20)]
+        write_vocabulary(make_vocabulary(list(range(20)), counts=counts), f"{tmp_path}/{name}.parquet")
+    begun = embsnap.migration(f"{tmp_path}/old", options=MigrationOptions(vocab_out=f"{tmp_path}/made"))
+    first, second = (begun.vocab("user", f"{tmp_path}/{name}.parquet").prune("user", top=5) for name in "ab")
+    first.write(f"{tmp_path}/first")
+    first.write(f"{tmp_path}/again", resume=True)
+    with pytest.raises(RefusedError, match="a vocabulary that the migration makes"):
+        second.write(f"{tmp_path}/second", resume=True)
