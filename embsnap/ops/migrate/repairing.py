@@ -27,6 +27,8 @@ from embsnap.ops.vocabulary import align
 
 __all__ = ["RepairedRows", "apply_repair"]
 
+_TRACE_ROWS = 1 << 20
+
 
 class RepairedRows(RowNode):
     """Rows of one node, but those of a second where the first's are broken."""
@@ -144,4 +146,22 @@ def _donor(step: RepairStep, uri: str, table: TableDraft, drawn: RowNode, contex
             found=donor.num_rows,
             hint="name the vocabularies of both: a step vocab, and donor_vocab",
         )
+    if _is_moved(table):
+        raise IncompatibleError(
+            ErrorKind.NO_VOCABULARY,
+            "rows that a step before has moved cannot be replaced by position",
+            where=f"{context.where}, table {table.name}",
+            expected="the vocabularies of both",
+            found="not both",
+            hint="name donor_vocab, or repair in a step before the rows move",
+        )
     return donor
+
+
+def _is_moved(table: TableDraft) -> bool:
+    """Whether stored rows lie elsewhere by now."""
+    for start in range(0, table.rows.num_rows, _TRACE_ROWS):
+        rows_N = np.arange(start, min(start + _TRACE_ROWS, table.rows.num_rows))
+        if any(((found_N >= 0) & (found_N != rows_N)).any() for _, found_N in table.rows.leaves(rows_N)):
+            return True
+    return False

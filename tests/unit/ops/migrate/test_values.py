@@ -336,3 +336,20 @@ def test_what_no_8_bit_row_can_hold_is_refused(root: str, row) -> None:
         embsnap.migration(f"{root}/source").cast("user", "int8").write(f"{root}/out")
     assert caught.value.kind is ErrorKind.CAST_OVERFLOW
     assert not np.isfinite(float(caught.value.found)) or float(caught.value.found) > 1e38
+
+
+def test_rows_that_moved_are_not_replaced_by_position(root: str) -> None:
+    rows = ROWS[:20].copy()
+    rows[3] = np.nan
+    write_arrays(f"{root}/source", {"user": rows})
+    write_arrays(f"{root}/donor", {"user": ROWS[20:40]})
+    write_vocabulary(make_vocabulary(list(range(20))), f"{root}/old.parquet")
+    write_vocabulary(make_vocabulary(list(range(19, -1, -1))), f"{root}/new.parquet")
+    begun = embsnap.migration(f"{root}/source").vocab("user", f"{root}/old.parquet")
+    begun.normalize("user", high=1e9).repair("user", donor=f"{root}/donor").write(f"{root}/out")
+    np.testing.assert_array_equal(read_array(f"{root}/out", "user")[3], ROWS[23])
+    moved = begun.revocab("user", f"{root}/new.parquet")
+    with pytest.raises(IncompatibleError, match="cannot be replaced by position"):
+        moved.repair("user", donor=f"{root}/donor").plan()
+    moved.repair("user", donor=f"{root}/donor", donor_vocab=f"{root}/old.parquet").write(f"{root}/by-entity")
+    np.testing.assert_array_equal(read_array(f"{root}/by-entity", "user")[16], ROWS[23])
