@@ -47,13 +47,6 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _without_slash(name: str) -> str:
-    if "/" in name:
-        raise ValueError(f"a table's name holds no '/': nothing would find the table by it (found {name!r})")
-    return name
-
-
-_NewName = Annotated[TableName, AfterValidator(_without_slash)]
 Tables = Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
 """Names of tables; a single one may stand alone."""
 
@@ -128,7 +121,7 @@ class StateForm(StrEnum):
 class RenameStep(BaseConfig):
     """Other names for tables, or for the modules that hold them; optimizer state follows."""
 
-    tables: dict[Text, _NewName] = Field(default_factory=dict)
+    tables: dict[Text, TableName] = Field(default_factory=dict)
     """Old name → new name. Names may be exchanged."""
     prefix: dict[Text, Text] = Field(default_factory=dict)
     """`APP_KEY/MODULE_PATH` → another one, for every entry below it: `{model/ebc: model/large.ebc}`."""
@@ -159,7 +152,7 @@ class CopyStep(BaseConfig):
     """A second copy of a table under another name, or a table of another snapshot."""
 
     table: Text
-    to: _NewName
+    to: TableName
     """Its name in the new snapshot."""
     source: Text | None = None
     """URI of the snapshot to take it from; absent: this one."""
@@ -248,7 +241,7 @@ class MergeStep(BaseConfig):
 
     tables: Tables
     """In the order of priority."""
-    into: _NewName
+    into: TableName
     conflict: ConflictRule = ConflictRule.REFUSE
     rows: Count | None = None
     """Rows of the new table; absent: as many as there are entities."""
@@ -293,8 +286,8 @@ class SplitStep(BaseConfig):
     """Several tables of one, each with its entities' rows, numbered anew."""
 
     table: Text
-    parts: Annotated[dict[_NewName, PartConfig], Field(min_length=1)]
-    rest: Annotated[_NewName, AfterValidator(_rule_or_name)] = RestRule.REFUSE
+    parts: Annotated[dict[TableName, PartConfig], Field(min_length=1)]
+    rest: Annotated[TableName, AfterValidator(_rule_or_name)] = RestRule.REFUSE
     """What becomes of all others: `refuse`, `drop`, or the name of another table that takes them."""
 
     @model_validator(mode="after")
