@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from sharded_models import DIM, build, held, optimizer_of, start
 from torchrec import KeyedJaggedTensor
-from torchrec.optim.keyed import CombinedOptimizer
+from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer
 from torchsnapshot import Snapshot
 
 import embsnap
@@ -39,8 +39,9 @@ def save(root: Path, case: dict) -> None:
     for name, array in arrays.items():
         seed = np.frombuffer(name.encode(), np.uint8)
         array[...] = np.random.default_rng(seed).random(array.shape) if array.ndim else 100
-    combined = CombinedOptimizer([("fused_opt", optimizer)])
-    Snapshot.take(str(root / case["name"]), {"model": model, "optimizer": combined})
+    if isinstance(optimizer, KeyedOptimizer):
+        optimizer = CombinedOptimizer([("fused_opt", optimizer)])
+    Snapshot.take(str(root / case["name"]), {"model": model, "optimizer": optimizer})
     np.savez(root / case["name"] / f"truth.{dist.get_rank()}.npz", **arrays)
 
 
@@ -49,7 +50,7 @@ def fill(root: Path, case: dict) -> None:
     tables = {name: tuple(table) for name, table in case["tables"].items()}
     model = build(tables, case["optimizer"], dtensors=case.get("dtensors", False))
     optimizer = optimizer_of(model, case["optimizer"])
-    given = optimizer if case["optimizer"] == "adam" else None
+    given = optimizer if case["optimizer"] in ("adam", "numbered") else None
     before = addresses(held(model, optimizer))
     if case["do"] == "restore":
         result = embsnap.restore(model, str(root / case["snapshot"]), optimizer=given)

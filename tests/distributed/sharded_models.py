@@ -26,7 +26,7 @@ from torchrec.distributed.types import (
     ShardMetadata,
 )
 from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward
-from torchrec.optim.keyed import KeyedOptimizer, KeyedOptimizerWrapper
+from torchrec.optim.keyed import KeyedOptimizerWrapper
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 DIM = 8
@@ -106,10 +106,12 @@ def _sharding(kind: str, rows: int, kernel: str) -> ParameterSharding:
     return ParameterSharding(_NAMES[kind], kernel, [box[-1] for box in placed], EnumerableShardingSpec(shards))
 
 
-def optimizer_of(model: DistributedModelParallel, optimizer: str) -> KeyedOptimizer:
+def optimizer_of(model: DistributedModelParallel, optimizer: str) -> torch.optim.Optimizer:
     """What trains the model's tables."""
     if optimizer in FUSED:
         return model.fused_optimizer
+    if optimizer == "numbered":
+        return torch.optim.Adam(model.named_parameters(), lr=0.1)
     return KeyedOptimizerWrapper(dict(model.named_parameters()), lambda params: torch.optim.Adam(params, lr=0.1))
 
 
@@ -124,14 +126,15 @@ def local_shards(value: torch.Tensor | ShardedTensor) -> list[tuple[tuple[int, .
     return [((0,) * value.dim(), value.detach())]
 
 
-def held(model: DistributedModelParallel, optimizer: KeyedOptimizer) -> dict[str, np.ndarray]:
+def held(model: DistributedModelParallel, optimizer: torch.optim.Optimizer) -> dict[str, np.ndarray]:
     """What this rank holds: `<table>/<weight or state>|<offsets>` → elements, as views of the live memory."""
     arrays: dict[str, np.ndarray] = {}
     weights = {key.split(".")[-2]: value for key, value in model.state_dict().items()}
     for table, value in weights.items():
         arrays |= _named(f"{table}/weight", local_shards(value))
+    names = [name for group in optimizer.param_groups for name in group.get("param_names", ())]
     for key, states in optimizer.state_dict()["state"].items():
-        table = key.split(".")[-2]
+        table = (names[key] if isinstance(key, int) else key).split(".")[-2]
         places = [offsets for offsets, _ in local_shards(weights[table])]
         for name, value in states.items():
             if isinstance(value, ShardedTensor | DTensor):

@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
 DIM, NEW_VALUE = 8, 7.5
 OLD_ROWS = {"rw": 10, "cw": 4, "tw": 6, "dp": 3, "twrw": 9, "grid": 7}
-OPTIMIZERS = ("rowwise", "adagrad", "adam")
+FUSED = ("rowwise", "adagrad")
+OPTIMIZERS = (*FUSED, "adam")
 JOBS = {"1to2": (1, 2), "2to3": (2, 3), "3to1": (3, 1)}
 INEXACT = (("cw", "rw"), ("rw", "cw"))
 SIMPLE, HOSTS = ("rw", "cw", "tw", "dp"), ("rw", "twrw", "grid")
@@ -48,15 +49,15 @@ def to_save(world_size: int, kinds: tuple[str, ...]) -> list[dict[str, Any]]:
     tables = {f"t_{kind}": (kind, OLD_ROWS[kind]) for kind in kinds}
     return [
         {"do": "save", "name": f"{optimizer}.{world_size}", "optimizer": optimizer, "tables": tables}
-        for optimizer in OPTIMIZERS
-        if not (optimizer == "adam" and set(kinds) == set(HOSTS))  # their shards have no dense kernel
+        for optimizer in (*OPTIMIZERS, "numbered")
+        if optimizer in FUSED or kinds != HOSTS  # their shards have no dense kernel
     ]
 
 
 def to_fill(root: Path, job: str, old_size: int, kinds: tuple[str, ...], pairs: list[tuple[str, str]]) -> list[Any]:
     cases = []
     for optimizer in OPTIMIZERS:
-        if optimizer == "adam" and set(kinds) == set(HOSTS):
+        if optimizer not in FUSED and kinds == HOSTS:
             continue
         for dtensors in (False, True) if optimizer == "rowwise" else (False,):
             name = f"{optimizer}{'.dtensors' * dtensors}.{job}"
@@ -76,7 +77,7 @@ def to_fill(root: Path, job: str, old_size: int, kinds: tuple[str, ...], pairs: 
 def to_restore(job: str, old_size: int, kinds: tuple[str, ...]) -> list[Any]:
     """The tables that `to_save` saves, each sharded as the one before it was."""
     tables = {f"t_{old}": (new, OLD_ROWS[old]) for old, new in zip(kinds, (kinds[-1], *kinds), strict=False)}
-    cases = ("rowwise",) if kinds == HOSTS else ("rowwise", "adam")
+    cases = ("rowwise",) if kinds == HOSTS else ("rowwise", "adam", "numbered")
     return [
         {"do": "restore", "name": f"{optimizer}.restored.{job}", "snapshot": f"{optimizer}.{old_size}"}
         | {"optimizer": optimizer, "train": False, "tables": tables}
@@ -192,8 +193,9 @@ def test_optimizer_state_follows(root: Path, job: str, optimizer: str) -> None:
 @pytest.mark.parametrize(("job", "old_size"), [*((job, sizes[0]) for job, sizes in JOBS.items()), ("hosts", 4)])
 def test_restored_tables_are_those_of_the_snapshot(root: Path, job: str, old_size: int) -> None:
     kinds = HOSTS if job == "hosts" else SIMPLE
-    for optimizer, states in (("rowwise", ["momentum1"]), ("adam", ["exp_avg", "exp_avg_sq"])):
-        if job == "hosts" and optimizer == "adam":
+    moments = ["exp_avg", "exp_avg_sq"]
+    for optimizer, states in (("rowwise", ["momentum1"]), ("adam", moments), ("numbered", moments)):
+        if job == "hosts" and optimizer not in FUSED:
             continue
         old_ranks = load(root / f"{optimizer}.{old_size}", "truth")
         ranks = load(root / f"{optimizer}.restored.{job}.out", "filled")
