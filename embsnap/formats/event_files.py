@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import pyarrow as pa
+
 from embsnap.errors import ErrorKind, IncompatibleError, UsageError
-from embsnap.formats.parquet import ParquetObject, is_list
+from embsnap.formats.parquet import ParquetObject, is_list, values_of
 from embsnap.formats.vocabulary_columns import id_type_of, time_type_of
 from embsnap.formats.vocabulary_files import find_parquet
 from embsnap.kernels.threads import run
@@ -83,13 +85,17 @@ def find_events(
         threads: How many footers are read at a time.
 
     Raises:
-        UsageError: `bad-uri`; `bad-option`: no column is named, or a file is named twice.
+        UsageError: `bad-uri`; `bad-option`: no column is named, or a column or a file is named twice.
         NotFoundError: `no-such-object`.
         IncompatibleError: `bad-vocabulary` or `id-type-mismatch`.
         SnapshotError: `bad-parquet`.
     """
     if not columns.ids:
         raise UsageError(ErrorKind.BAD_OPTION, "names no column of ids", where="--id-column")
+    for name, number in Counter(columns.ids).items():
+        if number > 1:
+            problem = "names a column twice, so that its ids would count twice"
+            raise UsageError(ErrorKind.BAD_OPTION, problem, where="--id-column", found=name)
     found = [find_parquet(uri, options, problem="there are no events") for uri in uris]
     places = [(files.store, location) for files in found for location in files.locations]
     objects = run([partial(ParquetObject, *place) for place in places], threads)
@@ -136,12 +142,18 @@ def _check_columns(file: ParquetObject, columns: EventColumns, stratum: str | No
         raise _bad(file, columns.count, "integers")
     if columns.time is not None and time_type_of(file, columns.time) != time_type_of(first, columns.time):
         raise _bad(file, columns.time, f"{first.type_of(columns.time)}, as in {first.uri}")
-    if stratum is not None and not (stratum in file.names and is_list(file.type_of(stratum))):
+    if stratum is not None and not _is_list_of_integers(file, stratum):
         raise _bad(file, stratum, "lists of integers")
 
 
 def _is_integer(file: ParquetObject, name: str) -> bool:
     return file.names.count(name) == 1 and id_type_of(file, name) in (IdType.INT64, IdType.UINT64)
+
+
+def _is_list_of_integers(file: ParquetObject, name: str) -> bool:
+    if file.names.count(name) != 1 or not is_list(file.type_of(name)):
+        return False
+    return bool(pa.types.is_integer(values_of(file.type_of(name).value_type)))
 
 
 def _bad(file: ParquetObject, name: str, expected: str) -> IncompatibleError:

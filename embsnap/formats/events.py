@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import duckdb
 import numpy as np
 
-from embsnap.errors import ErrorKind, SnapshotError, StorageError, UsageError
+from embsnap.errors import ErrorKind, IncompatibleError, SnapshotError, StorageError, UsageError
 from embsnap.formats.counted_ids import CountedIds, Cut, collect, sort_ids
 from embsnap.formats.event_files import EventColumns, EventFiles, find_events
 from embsnap.formats.event_query import Stratum, count_query, read_parquet
@@ -71,9 +71,11 @@ def count_ids(
         whatever the order of files and records. Nulls are counted, and are no ids.
 
     Raises:
-        UsageError: `bad-uri`. `bad-option`: no column is named, a file is named twice, or too little memory.
+        UsageError: `bad-uri`. `bad-option`: no column is named, a column or a file is named twice, or too
+            little memory.
         NotFoundError: `no-such-object`: no parquet file is there.
-        IncompatibleError: `bad-vocabulary`: a column is missing, or cannot hold ids, counts or times.
+        IncompatibleError: `bad-vocabulary`: a column is missing, or cannot hold ids, counts or times, or a value is out
+            of range.
             `id-type-mismatch`: columns or files hold ids of different types.
         SnapshotError: `bad-parquet`: a file is damaged.
         StorageError: `disk-full`: what spills does not fit. `storage-failed`: the storage failed.
@@ -202,6 +204,15 @@ def _errors(uris: Sequence[str]) -> Iterator[None]:
             where=where,
             found=_line(error),
             hint="give it a --temp-directory with more room" if full else None,
+        ) from error
+    except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
+        raise IncompatibleError(
+            ErrorKind.BAD_VOCABULARY,
+            "a value in a column of ids, counts or times cannot be counted",
+            where=where,
+            expected="counts whose sums, and times that, fit in 64 bits",
+            found=_line(error),
+            hint="cast the column, or leave out such records",
         ) from error
     except duckdb.Error as error:
         kind = "its records cannot be counted"

@@ -168,12 +168,13 @@ def refuse(error: type[Exception], kind: ErrorKind, uris: list[str], columns: Ev
 
 def test_what_is_refused(tmp_path: Path) -> None:
     numbers = write(tmp_path / "numbers.parquet", id=[1], at=["x"], count=[-1], f=[1])
-    texts = write(tmp_path / "texts.parquet", id=["1"])
+    texts = write(tmp_path / "texts.parquet", id=["1"], names=[["a"]])
     lists = write(tmp_path / "lists.parquet", id=[[1]])
     twins = write(tmp_path / "twins.parquet", id=[1], ID=[2])
     one = EventColumns(("id",))
     bad = ErrorKind.BAD_VOCABULARY
     assert "names no column" in refuse(UsageError, ErrorKind.BAD_OPTION, [numbers], EventColumns(()))
+    assert "names a column twice" in refuse(UsageError, ErrorKind.BAD_OPTION, [numbers], EventColumns(("id", "id")))
     assert "named twice" in refuse(UsageError, ErrorKind.BAD_OPTION, [numbers, str(tmp_path / "num*")], one)
     assert texts in refuse(IncompatibleError, ErrorKind.ID_TYPE_MISMATCH, [numbers, texts], one)
     assert lists in refuse(IncompatibleError, bad, [numbers, lists], one)
@@ -183,8 +184,15 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert "integers" in refuse(IncompatibleError, bad, [numbers], EventColumns(("id",), count="at"))
     assert "below 0" in refuse(IncompatibleError, bad, [numbers], EventColumns(("id",), count="count"))
     assert "lists" in refuse(IncompatibleError, bad, [numbers], one, stratum=Stratum("f", 0, 1))
+    assert "lists of integers" in refuse(IncompatibleError, bad, [texts], one, stratum=Stratum("names", 0, 1))
     assert "too small" in refuse(UsageError, ErrorKind.BAD_OPTION, [numbers], one, engine=Engine(memory_bytes=1))
     refuse(NotFoundError, ErrorKind.NO_SUCH_OBJECT, [str(tmp_path / "none")], one)
+
+
+@pytest.mark.parametrize("columns", [EventColumns(("id",), time="at"), EventColumns(("id",), count="at")], ids=str)
+def test_numbers_beyond_64_bits_are_no_damage(tmp_path: Path, columns: EventColumns) -> None:
+    uri = write(tmp_path / "a.parquet", id=[1, 1], at=pa.array([2**63, 1], pa.uint64()))
+    assert uri in refuse(IncompatibleError, ErrorKind.BAD_VOCABULARY, [uri], columns)
 
 
 def test_a_damaged_file(tmp_path: Path) -> None:
