@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -176,6 +177,15 @@ def test_extend_a_foreign_vocabulary(embsnap, tmp_path) -> None:
         assert run.exit_code == 0, run.stderr
         assert rows(out) == expected
         assert "assumed" in run.stdout
+
+
+def test_extend_with_times_that_no_unit_of_both_holds(embsnap, tmp_path) -> None:
+    old = {"id": [7], "row": [0], "last_seen": pa.array([date(9999, 12, 31)])}
+    pq.write_table(pa.table(old), tmp_path / "old.parquet")
+    pq.write_table(pa.table({"id": [7], "last_seen": pa.array([1], pa.timestamp("ns"))}), tmp_path / "new.parquet")
+    run = embsnap("vocab", "extend", tmp_path / "old.parquet", tmp_path / "new.parquet", "--out", tmp_path / "v")
+    assert run.exit_code == 5, run.stderr
+    assert "a time of the old vocabulary is too far away" in run.stderr
 
 
 @pytest.mark.parametrize(
