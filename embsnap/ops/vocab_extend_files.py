@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.formats.counted_ids import CountedIds, Cut
@@ -18,6 +19,7 @@ from embsnap.formats.vocabulary_writer import check_destination
 from embsnap.model.progress import SILENT, Progress
 from embsnap.ops.vocab_extend import extend_vocabulary
 from embsnap.ops.vocab_extension import Extended, ExtendOptions
+from embsnap.storage.uri import absolute_uri
 
 __all__ = ["ExtendInputs", "extend_files"]
 
@@ -54,8 +56,10 @@ def extend_files(inputs: ExtendInputs, options: ExtendOptions, *, progress: Prog
 
     Raises:
         EmbsnapError: What reading a vocabulary, counting events and `extend_vocabulary` raise.
+        UsageError: `bad-option`: one destination is the other, or in it.
         RefusedError: `destination-taken`.
     """
+    _check_apart(inputs.destinations)
     for uri in inputs.destinations:
         check_destination(uri, inputs.storage_options)
     old = read_vocabulary(
@@ -70,6 +74,23 @@ def extend_files(inputs: ExtendInputs, options: ExtendOptions, *, progress: Prog
         aliases = read_aliases(inputs.aliases, old.id_type, inputs.storage_options)
     new = _counted(inputs, progress)
     return extend_vocabulary(old, new, options, aliases=aliases, inputs=inputs.new)
+
+
+def _check_apart(destinations: tuple[str, ...]) -> None:
+    for uri, other in permutations(destinations, 2):
+        if f"{_place(uri)}/".startswith(f"{_place(other)}/"):
+            raise UsageError(
+                ErrorKind.BAD_OPTION,
+                "is in the place of the vocabulary",
+                where="--left",
+                expected="a place beside --out",
+                found=f"{uri} and {other}",
+            )
+
+
+def _place(uri: str) -> str:
+    """An absolute URI, without what makes no difference."""
+    return absolute_uri(uri.removeprefix("file://")).rstrip("/")
 
 
 def _counted(inputs: ExtendInputs, progress: Progress) -> CountedIds:

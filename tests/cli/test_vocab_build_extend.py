@@ -207,6 +207,9 @@ def test_extend_with_times_that_no_unit_of_both_holds(embsnap, tmp_path) -> None
         (("doubled.parquet", "ids.parquet", "--out", "v"), 5, "earlier entity"),
         (("monday", "none.parquet", "--out", "v", "--drop-missing"), 5, "nobody is left"),
         (("monday", "ids.parquet", "--out", "monday"), 7, "overwrites nothing"),
+        (("monday", "ids.parquet", "--out", "v", "--left", "v/left.parquet"), 2, "--left"),
+        (("monday", "ids.parquet", "--out", "v", "--left", "./v/"), 2, "--left"),
+        (("monday", "ids.parquet", "--out", "v/new.parquet", "--left", "v"), 2, "--left"),
     ],
 )
 def test_extend_refused(embsnap, logs, tmp_path, monkeypatch, arguments, exit_code, words) -> None:
