@@ -78,7 +78,6 @@ def extend_vocabulary(
         raise _nobody_left(old)
     layout = _layout(old, options)
     rows_K, free, num_reused = give_rows(candidates, kept, layout)
-    vocabulary = _vocabulary(old, new, candidates, kept, rows_K, has_donors=aliases is not None)
     declared = replace(
         layout,
         num_rows=max(layout.num_rows or 0, int(rows_K.max()) + 1),
@@ -101,6 +100,7 @@ def extend_vocabulary(
         num_added=int((candidates.rows_C[kept] < 0).sum()),
         num_without_row=int((candidates.rows_C < 0).sum()),
         num_free=len(free),
+        was_declared=_is_declared(old, options),
     )
     return Extended(vocabulary, left, result)
 
@@ -145,11 +145,16 @@ def _places(old: Vocabulary, roster: Roster, new: CountedIds, threads: int) -> N
     return joined.row_V
 
 
+def _is_declared(old: Vocabulary, options: ExtendOptions) -> bool:
+    """Whether anything says which rows nobody may have."""
+    return bool(options.reserved) or (old.declared is not None and old.declared.num_rows is not None)
+
+
 def _layout(old: Vocabulary, options: ExtendOptions) -> Declared:
     """The rows of the old table: how many, and which nobody may have."""
     declared = old.declared or Declared()
     reserved = tuple(sorted({*declared.reserved, *options.reserved}))
-    if declared.num_rows is None and not options.reserved and (first := int(old.rows_N.min())):
+    if not _is_declared(old, options) and (first := int(old.rows_N.min())):
         reserved = ((0, first),)
     ends = [end for _, end in (*reserved, *((declared.oov,) if declared.oov else ()))]
     num_rows = max([declared.num_rows or 0, int(old.rows_N.max()) + 1, *ends])

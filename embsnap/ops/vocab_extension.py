@@ -86,7 +86,7 @@ class ExtendResult:
     reserved: tuple[tuple[int, int], ...]
     oov: tuple[int, int] | None
     was_declared: bool
-    """Whether the old vocabulary's metadata said which rows are reserved; otherwise those before the first entity."""
+    """Whether the old vocabulary's metadata, or `reserved`, said which rows are; else those before the first entity."""
     left: tuple[LeftEntity, ...]
     """The first few of each reason, by row."""
 
@@ -129,6 +129,7 @@ def result_of(
     num_added: int,
     num_without_row: int,
     num_free: int,
+    was_declared: bool,
 ) -> ExtendResult:
     """Put the report together.
 
@@ -144,6 +145,7 @@ def result_of(
         num_added: Entities that had no row.
         num_without_row: Those who wanted one.
         num_free: Rows that are free now.
+        was_declared: Whether it was said which rows are reserved.
     """
     declared = vocabulary.declared
     assert declared is not None
@@ -170,7 +172,7 @@ def result_of(
         num_free_rows=num_free,
         reserved=declared.reserved,
         oov=declared.oov,
-        was_declared=old.declared is not None and old.declared.num_rows is not None,
+        was_declared=was_declared,
         left=left.examples(),
     )
 
