@@ -25,7 +25,7 @@ class DiffedVocab:
     only: tuple[Entity, ...]
     """Some of them: those with the largest counts, or the first ones where there are none."""
     total_count: int | None
-    """Sum of all counts; None without counts."""
+    """Sum of the counts, of an id that stands twice the first; None without counts."""
     shared_weight: float | None
     """Share of the counts that the shared entities have; None without counts."""
 

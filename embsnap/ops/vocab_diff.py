@@ -112,8 +112,8 @@ class _Comparison:
     def _side(self, side: Vocabulary, shared_S: NDArray[np.int64], only: NDArray[np.int64]) -> DiffedVocab:
         counts_N, num_shown = side.counts_N, self._options.num_shown
         shown = only[:num_shown] if counts_N is None else only[largest(counts_N[only], num_shown, side.rows_N[only])]
-        total = None if counts_N is None else exact_sum(counts_N)
         shared = None if counts_N is None else exact_sum(counts_N[shared_S])
+        total = None if counts_N is None or shared is None else shared + exact_sum(counts_N[only])
         return DiffedVocab(
             uri=side.uri,
             num_entities=len(shared_S) + len(only),

@@ -76,3 +76,8 @@ def test_ids_of_different_types_are_refused(diff):
     with pytest.raises(IncompatibleError, match=r"int64 ids, as in .*a.parquet, found string ids") as caught:
         diff({"id": [1], "row": [0]}, {"id": ["1"], "row": [0]})
     assert caught.value.kind is ErrorKind.ID_TYPE_MISMATCH
+
+
+def test_an_id_that_stands_twice_counts_once(diff):
+    found = diff({"id": [1, 1, 2], "row": [0, 1, 2], "count": [5, 7, 1]}, {"id": [1], "row": [0], "count": [5]})
+    assert (found.a.num_entities, found.a.total_count, found.a.shared_weight) == (2, 6, 5 / 6)
