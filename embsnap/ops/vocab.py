@@ -141,8 +141,9 @@ class Vocab:
             seen_counts = None if counts is None else integers(counts, "counts")
         else:
             seen, seen_counts = ids.vocabulary, ids.vocabulary.counts_N
-        if seen_counts is not None and len(seen_counts) != len(seen):
-            raise _bad("the counts do not fit the ids", f"{len(seen)} of them", str(len(seen_counts)))
+        if seen_counts is not None and (len(seen_counts) != len(seen) or seen_counts.min(initial=0) < 0):
+            found = f"{len(seen_counts)} of them, the smallest {seen_counts.min(initial=0)}"
+            raise _bad("the counts do not fit the ids", f"{len(seen)} of 0 or more", found)
         refuse_errors(check_vocabulary(Vocabulary(seen.uri, seen.id_type, seen.ids, np.arange(len(seen))), None))
         counted = CountedIds.of(seen.id_type, seen.ids, seen_counts)
         extended = extend_vocabulary(self.vocabulary, counted, options)

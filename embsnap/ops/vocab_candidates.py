@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.counted_ids import CountedIds
 from embsnap.formats.id_arrays import concat_ids, order_of_ids, take_ids
 from embsnap.model.vocabulary import NEVER_SEEN, Declared, Ids
@@ -48,12 +49,17 @@ def candidates_of(
         found_M: For each of them its index in the roster, or -1.
         stay: Indices in the roster.
         options: For `decay`.
+
+    Raises:
+        IncompatibleError: `bad-vocabulary`: a count does not fit in an int64.
     """
     counts_N, seen_N = roster.counts_N, roster.last_seen_N.copy()
     known = np.flatnonzero(found_M >= 0)
     if new.has_counts:
-        counts_N = np.floor(counts_N * float(options.decay or 0)).astype(np.int64)
+        counts_N = _decayed(counts_N, float(options.decay or 0))
         counts_N[found_M[known]] += new.counts_N[known]
+    if counts_N.min(initial=0) < 0:
+        raise _too_many(int(np.count_nonzero(counts_N < 0)))
     times_M = np.full(len(new), NEVER_SEEN) if new.last_seen_N is None else new.last_seen_N
     seen_N[found_M[known]] = np.maximum(seen_N[found_M[known]], times_M[known])
     fresh = np.flatnonzero(found_M < 0)
@@ -66,6 +72,21 @@ def candidates_of(
     ties_C[without[order_of_ids(take_ids(ids, without))]] = _AFTER_ALL + np.arange(len(without))
     counts_C = np.concatenate([counts_N[stay], new.counts_N[fresh] * new.has_counts])
     return Candidates(ids, rows_C, counts_C, np.concatenate([seen_N[stay], times_M[fresh]]), donor_C, ties_C)
+
+
+def _decayed(counts_N: NDArray[np.int64], decay: float) -> NDArray[np.int64]:
+    """What is left of old counts; all of them, exactly, by a decay of 1."""
+    return counts_N.copy() if decay == 1 else np.floor(counts_N * decay).astype(np.int64)
+
+
+def _too_many(num: int) -> IncompatibleError:
+    return IncompatibleError(
+        ErrorKind.BAD_VOCABULARY,
+        "old and new counts are too large together",
+        expected="sums that fit in an int64",
+        found=f"{num:,} {'entity has' if num == 1 else 'entities have'} more",
+        hint="give --decay a smaller number, or scale the counts",
+    )
 
 
 def give_rows(

@@ -58,7 +58,7 @@ def extend_vocabulary(
     Raises:
         UsageError: `bad-option`: eviction or decay by counts or times that are not there.
         IncompatibleError: `id-type-mismatch`; `duplicate-ids` or `duplicate-rows` in the old vocabulary;
-            `bad-vocabulary`: times of different types, or nobody is left.
+            `bad-vocabulary`: times of different types, counts beyond int64, or nobody is left.
     """
     options = options or ExtendOptions()
     _check_types(old, new)

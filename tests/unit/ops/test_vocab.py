@@ -105,4 +105,12 @@ def test_ids_that_cannot_extend_it():
     vocab = Vocab.from_numpy(np.array([1, 2]), counts=np.array([1, 1]))
     assert _kind(vocab.extend, [3, 3], [1, 1]) is ErrorKind.DUPLICATE_IDS
     assert _kind(vocab.extend, [3, 4], [1]) is ErrorKind.BAD_VOCABULARY
+    assert _kind(vocab.extend, [3, 4], [1, -1]) is ErrorKind.BAD_VOCABULARY
     assert _kind(vocab.extend, ["a"]) is ErrorKind.ID_TYPE_MISMATCH
+
+
+def test_counts_are_added_exactly_or_not_at_all():
+    vocab = Vocab.from_numpy(np.array([1, 2]), counts=np.array([2**53 + 1, 1]))
+    keep = ExtendOptions(decay=1)
+    assert vocab.extend([1], [2], keep).counts.tolist() == [2**53 + 3, 1]
+    assert _kind(vocab.extend, [1], [2**63 - 1], keep) is ErrorKind.BAD_VOCABULARY
