@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from embsnap.errors import ErrorKind, IncompatibleError
-from embsnap.formats.parquet import ParquetObject, integers_of, times_of
+from embsnap.formats.parquet import ParquetObject, integers_of, times_of, values_of
 from embsnap.formats.vocabulary_arrays import BytesArray, IdArray, IntegerArray, MemoryLimit, id_array
 from embsnap.formats.vocabulary_columns import Layout
 from embsnap.formats.vocabulary_defects import Defects
@@ -103,17 +104,19 @@ class VocabularyReading:
             if array.null_count:
                 self._note_nulls(group, done, name, array)
             elif landed.min(initial=0) < 0:
-                wrong = np.flatnonzero(landed < 0)
-                at = group.start_in_file + done
                 problem = f"values in column {name!r} below 0 or beyond int64"
-                self.defects.add(problem, group.file_number, at, wrong.tolist(), integers_of(array)[wrong[:5]].tolist())
+                self._note_numbers(problem, group, done, array, landed < 0)
             done += len(array)
             advance(len(array))
 
     def _land_times(self, group: RowGroup, into: IntegerArray, name: str) -> None:
-        done = 0
-        for (array,) in self._files[group.file_number].batches(group.number, (name,), _BATCH_ROWS):
+        file, done = self._files[group.file_number], 0
+        is_unsigned = pa.types.is_uint64(values_of(file.type_of(name)))
+        for (array,) in file.batches(group.number, (name,), _BATCH_ROWS):
             landed = into.land(group.start + done, times_of(array))
+            if is_unsigned and landed.min(initial=0) < 0:
+                is_wrong = (landed < 0) & integers_of(array.is_valid().cast(pa.uint8())).astype(bool)
+                self._note_numbers(f"values in column {name!r} beyond int64", group, done, array, is_wrong)
             if array.null_count:
                 landed[integers_of(array.is_null().cast(pa.uint8())).astype(bool)] = NEVER_SEEN
             done += len(array)
@@ -134,6 +137,11 @@ class VocabularyReading:
             elif (longest := into.land(group.start + done, array)) > _MAX_ID_BYTES:
                 raise _long_id(file, names[0], longest)
             done += len(array)
+
+    def _note_numbers(self, problem: str, group: RowGroup, done: int, array: Any, is_wrong: NDArray[np.bool_]) -> None:
+        wrong = np.flatnonzero(is_wrong)
+        examples = integers_of(array)[wrong[:5]].tolist()
+        self.defects.add(problem, group.file_number, group.start_in_file + done, wrong.tolist(), examples)
 
     def _note_nulls(self, group: RowGroup, done: int, name: str, array: Any) -> None:
         nulls = [index for index, is_null in enumerate(array.is_null().to_pylist()) if is_null]

@@ -157,6 +157,13 @@ def test_rows_beyond_int64(tmp_path: Path) -> None:
     assert error.found == f"18446744073709551615 in row 1 of {tmp_path}/a.parquet"
 
 
+def test_times_beyond_int64(tmp_path: Path) -> None:
+    seen = pa.array([7, None, 2**63], pa.uint64())
+    error = refuse(tmp_path, parquet_bytes({"id": [1, 2, 3], "row": [0, 1, 2], "last_seen": seen}))
+    assert "beyond int64" in error.problem
+    assert str(2**63) in str(error)
+
+
 def test_negative_counts(tmp_path: Path) -> None:
     error = refuse(tmp_path, parquet_bytes({**IDS, "count": [3, -1]}))
     assert "column 'count'" in error.problem
