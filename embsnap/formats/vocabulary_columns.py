@@ -12,7 +12,16 @@ from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.parquet import ParquetObject, is_list, values_of
 from embsnap.model.vocabulary import IdType
 
-__all__ = ["HasColumns", "Layout", "VocabularyColumns", "agree_on_layout", "find_column", "id_type_of", "time_type_of"]
+__all__ = [
+    "HasColumns",
+    "Layout",
+    "VocabularyColumns",
+    "agree_on_layout",
+    "check_lacked",
+    "find_column",
+    "id_type_of",
+    "time_type_of",
+]
 
 _CANDIDATES = {
     "id": ("id", "entity_id", "entity", "key", "raw_id", "value"),
@@ -74,7 +83,25 @@ def agree_on_layout(files: Sequence[ParquetObject], columns: VocabularyColumns, 
     layout = Layout(id_name, row_name, count_name, donor, id_type_of(first, id_name), seen_name, seen_type)
     for file in files:
         _check_file(file, layout, first)
+        for role, name in (("count", count_name), ("last_seen", seen_name)):
+            check_lacked(file, role, name, first)
     return layout
+
+
+def check_lacked(file: ParquetObject, role: str, name: str | None, first: ParquetObject) -> None:
+    """Refuse a file with a column of a role that the first file lacks, so that it would be passed over.
+
+    Args:
+        file: Any of several that belong together.
+        role: `count` or `last_seen`.
+        name: Of that column in the first file; None if it has none.
+        first: The first file.
+
+    Raises:
+        IncompatibleError: `bad-vocabulary`.
+    """
+    if name is None and (found := find_column(file, role)) is not None:
+        raise _bad_columns(file, f"has a column {found!r}, which {first.uri} lacks", "one in every file, or in none")
 
 
 def _check_file(file: ParquetObject, layout: Layout, first: ParquetObject) -> None:

@@ -13,7 +13,7 @@ from embsnap.formats.events import Engine, count_ids
 from embsnap.formats.parquet import ParquetObject
 from embsnap.formats.vocabulary import read_vocabulary
 from embsnap.formats.vocabulary_aliases import read_aliases
-from embsnap.formats.vocabulary_columns import VocabularyColumns, find_column
+from embsnap.formats.vocabulary_columns import VocabularyColumns, check_lacked, find_column
 from embsnap.formats.vocabulary_files import find_parquet
 from embsnap.formats.vocabulary_writer import check_destination
 from embsnap.model.progress import SILENT, Progress
@@ -105,8 +105,9 @@ def _counted(inputs: ExtendInputs, progress: Progress) -> CountedIds:
             expected="--id-column with it",
             found=inputs.time_column,
         )
-    found = find_parquet(inputs.new[0], inputs.storage_options)
-    first = ParquetObject(found.store, found.locations[0])
+    found = [find_parquet(uri, inputs.storage_options) for uri in inputs.new]
+    files = (ParquetObject(part.store, location) for part in found for location in part.locations)
+    first = next(files)
     names = {role: find_column(first, role) for role in ("id", "count", "last_seen")}
     if names["id"] is None:
         raise UsageError(
@@ -116,6 +117,9 @@ def _counted(inputs: ExtendInputs, progress: Progress) -> CountedIds:
             expected="a column id, or --id-column for raw events",
             found=", ".join(first.names),
         )
+    for file in files:
+        for role in ("count", "last_seen"):
+            check_lacked(file, role, names[role], first)
     columns = EventColumns((names["id"],), count=names["count"], time=names["last_seen"])
     counted = count_ids(
         inputs.new,

@@ -206,6 +206,7 @@ def test_extend_with_times_that_no_unit_of_both_holds(embsnap, tmp_path) -> None
         (("monday", "ids.parquet", "--out", "v", "--aliases", "text_aliases.parquet"), 5, "another type"),
         (("doubled.parquet", "ids.parquet", "--out", "v"), 5, "earlier entity"),
         (("monday", "none.parquet", "--out", "v", "--drop-missing"), 5, "nobody is left"),
+        (("monday", "ids.parquet", "counts.parquet", "--out", "v"), 5, "has a column 'count'"),
         (("monday", "ids.parquet", "--out", "monday"), 7, "overwrites nothing"),
         (("monday", "ids.parquet", "--out", "v", "--left", "v/left.parquet"), 2, "--left"),
         (("monday", "ids.parquet", "--out", "v", "--left", "./v/"), 2, "--left"),
@@ -217,6 +218,7 @@ def test_extend_refused(embsnap, logs, tmp_path, monkeypatch, arguments, exit_co
     embsnap("vocab", "build", logs, "--id-column", "user", "--time-column", "at", "--out", "monday", "--quiet")
     files = {
         "ids": {"id": [7]},
+        "counts": {"id": [9], "count": [4]},
         "none": {"id": pa.array([], pa.int64())},
         "texts": {"id": ["7"]},
         "times": {"id": [7], "last_seen": pa.array([1], pa.timestamp("us"))},

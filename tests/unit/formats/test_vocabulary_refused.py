@@ -116,6 +116,14 @@ def test_a_file_without_the_column_of_the_others(tmp_path: Path) -> None:
         read_vocabulary(str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["freq", "last_seen"])
+def test_a_file_with_a_column_that_the_first_lacks(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.parquet").write_bytes(parquet_bytes(IDS))
+    (tmp_path / "b.parquet").write_bytes(parquet_bytes({**IDS, name: [1, 1]}))
+    with pytest.raises(IncompatibleError, match=rf"b\.parquet: has a column '{name}', which .*a\.parquet lacks"):
+        read_vocabulary(str(tmp_path))
+
+
 def test_narrow_and_wide_integers_go_together(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(parquet_bytes({"id": pa.array([1], pa.int32()), "row": [0]}))
     (tmp_path / "b.parquet").write_bytes(parquet_bytes({"id": [2**40], "row": pa.array([1], pa.uint8())}))
