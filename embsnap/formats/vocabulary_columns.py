@@ -20,6 +20,7 @@ __all__ = [
     "check_lacked",
     "find_column",
     "id_type_of",
+    "is_id_column",
     "time_type_of",
 ]
 
@@ -175,6 +176,14 @@ def id_type_of(file: HasColumns, name: str, *, lists: bool = False) -> IdType:
     if any(check(found) for check in binary):
         return IdType.BINARY
     raise _bad_columns(file, f"column {name!r} is of type {found}", "ids of an integer, string or binary type")
+
+
+def is_id_column(file: HasColumns, name: str, id_type: IdType) -> bool:
+    """Whether a column that is there holds ids of a type."""
+    try:
+        return id_type_of(file, name) is id_type
+    except IncompatibleError:
+        return False
 
 
 def time_type_of(file: ParquetObject, name: str) -> str:

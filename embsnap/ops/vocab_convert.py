@@ -15,7 +15,8 @@ from embsnap import __version__
 from embsnap.formats.managed_collision import read_managed_collision
 from embsnap.formats.nvtabular import read_nvtabular, write_nvtabular
 from embsnap.formats.torchsnapshot.snapshot import open_snapshot
-from embsnap.formats.vocabulary import read_vocabulary
+from embsnap.formats.vocabulary import open_vocabulary
+from embsnap.formats.vocabulary_columns import is_id_column
 from embsnap.formats.vocabulary_csv import read_csv, write_csv
 from embsnap.formats.vocabulary_lines import read_lines, write_lines
 from embsnap.formats.vocabulary_writer import write_vocabulary
@@ -30,6 +31,7 @@ from embsnap.ops.vocabulary_findings import ROW_GAPS, refuse_errors
 
 __all__ = ["ConvertPlan", "plan_conversion", "write_conversion"]
 
+_DONOR = "donor"
 _DELIMITERS = {VocabFormat.CSV: ",", VocabFormat.TSV: "\t"}
 
 
@@ -116,15 +118,24 @@ def _readers(uri: str, options: ConvertOptions, progress: Progress) -> Mapping[V
     storage, threads = options.storage_options, options.threads
     text_type = options.id_type or IdType.STRING
     return {
-        VocabFormat.PARQUET: lambda: read_vocabulary(
-            uri, columns=options.columns, options=storage, threads=threads, progress=progress
-        ),
+        VocabFormat.PARQUET: lambda: _read_parquet(uri, options, progress),
         VocabFormat.NVTABULAR: lambda: read_nvtabular(uri, _column_read(options), options=storage, threads=threads),
         VocabFormat.TEXT: lambda: read_lines(uri, text_type, options=storage),
         VocabFormat.CSV: lambda: read_csv(uri, delimiter=",", id_type=options.id_type, options=storage),
         VocabFormat.TSV: lambda: read_csv(uri, delimiter="\t", id_type=options.id_type, options=storage),
         VocabFormat.ZCH: lambda: read_managed_collision(open_snapshot(uri, options=storage), options.table),
     }
+
+
+def _read_parquet(uri: str, options: ConvertOptions, progress: Progress) -> Vocabulary:
+    """With the donors that `vocab extend` writes, if all files have them."""
+    storage, threads = options.storage_options, options.threads
+    files = open_vocabulary(uri, columns=options.columns, options=storage, threads=threads)
+    layout = files.layout
+    have = (file.names.count(_DONOR) == 1 and is_id_column(file, _DONOR, layout.id_type) for file in files.objects)
+    if layout.id != _DONOR and all(have):
+        files = replace(files, layout=replace(layout, donor=_DONOR))
+    return files.read_all(progress=progress)
 
 
 def _column_read(options: ConvertOptions) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from embsnap.model.vocabulary import IdType
 from embsnap.ops.vocab_convert import plan_conversion, write_conversion
 from embsnap.ops.vocab_formats import ConvertOptions
 from embsnap.storage.uri import open_store, split_uri
-from embsnap.testing.vocabularies import listed, make_vocabulary, put
+from embsnap.testing.vocabularies import listed, make_vocabulary, parquet_bytes, put
 
 _numbers = itertools.count()
 
@@ -183,6 +184,18 @@ def test_what_text_does_not_tell_is_noted(root):
         "the file does not tell that ids are uint64",
     ]
     assert [finding.remedy for finding in table.findings] == ["read it again with --id-type uint64"]
+
+
+def test_donors_come_along(root):
+    start = write_vocabulary(replace(make_vocabulary([7, 8]), donors=make_vocabulary([7, 3]).ids), f"{root}/v.parquet")
+    convert(start, f"{root}/end.parquet")
+    assert listed(read_vocabulary(f"{root}/end.parquet", donor_column="donor").donors) == [7, 3]
+    assert [f.message for f in plan_conversion(start, f"{root}/v.csv").result.findings] == ["not written: donors"]
+
+
+def test_another_column_of_that_name_is_ignored(root):
+    uri = put(f"{root}/v.parquet", parquet_bytes({"id": [7], "row": [0], "donor": ["x"]}))
+    assert plan_conversion(uri).vocabulary.donors is None
 
 
 def test_a_taken_destination(root):
