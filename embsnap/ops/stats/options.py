@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.formats.vocabulary import VocabularyColumns
@@ -58,4 +58,6 @@ class StatsOptions:
         """16 hexadecimal digits for all that changes the numbers of a table: equal options have equal digests."""
         choices = [self.spectrum, self.duplicates, self.updates, self.sample_rows, self.seed]
         told = [self.near_zero, self.exploded_factor, choices, sorted(self.vocabularies.items()), sorted(self.tables)]
+        if self.vocabularies and self.columns != VocabularyColumns():  # histories were begun before columns were told
+            told.append(asdict(self.columns))
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]

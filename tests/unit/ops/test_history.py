@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from embsnap.errors import ErrorKind, NotFoundError, SnapshotError
+from embsnap.formats.vocabulary_columns import VocabularyColumns
 from embsnap.ops.history import plan_history
 from embsnap.ops.stats.options import StatsOptions
 from embsnap.ops.stats.plan import plan_stats
 from embsnap.testing.tables import write_arrays
+from embsnap.testing.vocabularies import parquet_bytes, put
 
 
 def _write(run, step, **tables):
@@ -86,6 +88,18 @@ def test_other_options_read_again(run, kept):
     found = plan_history(str(run), StatsOptions(near_zero=1.0), history=kept).compute()
     assert _new(found) == [1, 2, 10]
     assert _new(plan_history(str(run), history=kept).compute()) == []
+
+
+def test_other_columns_of_a_vocabulary_read_again(run, kept, tmp_path):
+    columns = {"id": range(50), "row": range(50), "seen": range(50), "sold": range(50, 0, -1)}
+    put(f"{tmp_path}/counts.parquet", parquet_bytes(columns))
+    for name in ("seen", "sold"):
+        options = StatsOptions(
+            vocabularies={"user": f"{tmp_path}/counts.parquet"}, columns=VocabularyColumns(count=name), updates=False
+        )
+        found = plan_history(str(run), options, history=kept).compute()
+        assert _new(found) == [1, 2, 10]
+        assert found.series == plan_history(str(run), options).compute().series
 
 
 def test_a_replaced_step_is_read_again(run, kept):
