@@ -181,6 +181,7 @@ class TableStats:
     """Statistics of one table."""
 
     name: str
+    """Or the path of its weight, where the snapshot has several tables of one name."""
     key: str
     """State key of its weight: `ebc.embedding_bags.user.weight`."""
     path: str

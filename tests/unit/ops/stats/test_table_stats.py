@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError, StorageError, UsageError
 from embsnap.formats.vocabulary_writer import write_vocabulary
+from embsnap.model.statistics import statistics_of
 from embsnap.model.table_stats import PERCENTILES
 from embsnap.ops.stats.options import StatsOptions
 from embsnap.ops.stats.plan import plan_stats
@@ -323,6 +324,19 @@ def test_tables_without_norms(tmp_path):
     write_arrays(str(tmp_path / "b"), {"user": np.ones((3, 2), np.int8)})
     with pytest.raises(UsageError, match="no table"):
         plan_stats(str(tmp_path / "b"))
+
+
+def test_tables_of_one_name_have_the_names_of_their_paths(tmp_path):
+    builder = SnapshotBuilder()
+    for app_key, scale in (("model", 1), ("ema", 2)):
+        builder.tensor(PATH.replace("model", app_key, 1), np.full((4, 1), scale, np.float32))
+    found = plan_stats(str(builder.write(tmp_path))).compute()
+    averages = PATH.replace("model", "ema", 1)
+    assert {table.name: table.rows.norms.mean for table in found.tables} == {PATH: 1, averages: 2}
+    named = {(each.table, each.name, each.part) for each in statistics_of(found)}
+    assert len(named) == len(list(statistics_of(found)))
+    chosen = plan_stats(str(tmp_path), StatsOptions(tables=[averages])).compute().tables
+    assert [table.name for table in chosen] == [averages]
 
 
 def test_findings(tmp_path):
