@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from embsnap.kernels.order_statistics import OrderStatistics, mean_and_std
 from embsnap.model.distribution import Distribution, Histogram
 
-__all__ = ["DEFAULT_PERCENTILES", "percentile_of", "spread"]
+__all__ = ["DEFAULT_PERCENTILES", "percentile_name", "percentile_of", "spread"]
 
 DEFAULT_PERCENTILES = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0)
 _NUM_BINS = 64
@@ -58,7 +58,7 @@ def spread(
         std=std,
         min=low,
         max=high,
-        percentiles={f"p{_name(p)}": value for p, value in zip(wanted, ordered.percentiles(wanted), strict=True)},
+        percentiles={percentile_name(p): value for p, value in zip(wanted, ordered.percentiles(wanted), strict=True)},
         histogram=_histogram(ordered, _logarithmic(high) if logarithmic else _linear(low, high)),
     )
 
@@ -71,8 +71,9 @@ def _histogram(ordered: OrderStatistics, edges: NDArray[np.float64]) -> Histogra
     return Histogram(tuple(edges.tolist()), tuple(counts), int(reached[0]), ordered.num - int(reached[-1]))
 
 
-def _name(percentile: float) -> str:
-    return f"{percentile:g}".replace(".", "_")
+def percentile_name(percentile: float) -> str:
+    """5.0 → `p5`, 99.9 → `p99_9`: all digits, so that no two have one name."""
+    return "p" + np.format_float_positional(percentile, trim="-").replace(".", "_")
 
 
 def _linear(low: float, high: float) -> NDArray[np.float64]:

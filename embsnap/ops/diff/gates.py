@@ -9,7 +9,7 @@ from embsnap.errors import ErrorKind, UsageError
 from embsnap.model.distribution import Distribution
 from embsnap.model.snapshot_diff import Drift, Gate, TableDiff
 from embsnap.ops.diff.conditions import Condition, parse_condition
-from embsnap.ops.diff.distributions import DEFAULT_PERCENTILES, percentile_of
+from embsnap.ops.diff.distributions import DEFAULT_PERCENTILES, percentile_name, percentile_of
 from embsnap.ops.diff.drift import DRIFT_MEASURES
 from embsnap.ops.diff.options import DiffOptions
 
@@ -136,7 +136,7 @@ def _figure(drift: Drift, measure: str, figure: str) -> float | None:
     percentile = percentile_of(figure)
     if percentile is None:
         return float(getattr(found, figure))
-    return found.percentiles[f"p{percentile:g}".replace(".", "_")]
+    return found.percentiles[percentile_name(percentile)]
 
 
 def _of_drift(table: TableDiff, name: str) -> tuple[int, int] | None:

@@ -75,6 +75,15 @@ def test_a_gate_without_a_value_is_met(write_days):
     assert (gate.value, gate.met) == (None, True)
 
 
+@pytest.mark.parametrize(("name", "whole"), [("p99_99999", "p100"), ("p99_999999", "p100"), ("p5_000001", "p5")])
+def test_a_percentile_with_many_digits_is_that_one(days, name, whole):
+    result = days.diff(fail_if=[f"cosine.{name}>99", f"cosine.{whole}>99"])
+    found, other = (gate.value for gate in result.gates)
+    percentiles = result.tables[0].drift.cosine.percentiles
+    assert (found, other) == (percentiles[name], percentiles[whole])
+    assert found != other
+
+
 @pytest.mark.parametrize(
     ("condition", "said"),
     [
