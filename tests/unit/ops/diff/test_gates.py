@@ -7,6 +7,9 @@ import pytest
 
 from embsnap.errors import ErrorKind, UsageError
 from embsnap.ops.diff.conditions import parse_condition
+from embsnap.ops.diff.options import DiffOptions
+from embsnap.ops.diff.snapshots import diff_snapshots
+from embsnap.testing.tables import write_arrays
 
 
 def gates(days, *conditions, **options):
@@ -82,6 +85,16 @@ def test_a_percentile_with_many_digits_is_that_one(days, name, whole):
     percentiles = result.tables[0].drift.cosine.percentiles
     assert (found, other) == (percentiles[name], percentiles[whole])
     assert found != other
+
+
+@pytest.mark.parametrize("weight", [np.float16, np.float64])
+def test_weights_that_have_no_bits_in_common_are_no_pass(tmp_path, weight):
+    state = {"optimizer/state/fused_opt.ebc.embedding_bags.user.weight/user.momentum1": np.ones(4, np.float32)}
+    for side, dtype in (("a", np.float32), ("b", weight)):
+        write_arrays(f"{tmp_path}/{side}", {"user": np.ones((4, 2), dtype)}, state)
+    options = DiffOptions(fail_if=["differing>0", "differing_share>0"], bit_exact=True, neighbors=0)
+    diff = diff_snapshots(f"{tmp_path}/a", f"{tmp_path}/b", options)
+    assert [(gate.value, gate.met) for gate in diff.gates] == [(None, True)] * 2
 
 
 @pytest.mark.parametrize(
