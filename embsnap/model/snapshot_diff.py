@@ -214,6 +214,7 @@ class TableDiff:
     """Why there is no drift."""
     movers: tuple[MovedRow, ...]
     procrustes: Procrustes | None
+    """None unless asked for, and where float64 does not hold the squares of the rows."""
     neighbors: NeighborOverlap | None
     bits: tuple[ArrayBits, ...] | None
     """None unless asked for."""

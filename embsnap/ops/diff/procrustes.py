@@ -30,8 +30,9 @@ class _Products:
         if not finite_N.all():
             a_ND, b_ND = a_ND[finite_N], b_ND[finite_N]
         self.num_rows += len(a_ND)
-        self.cross_DD += a_ND.T @ b_ND
-        self.squares_3 += [np.vdot(rows_ND, rows_ND) for rows_ND in (a_ND, b_ND, a_ND - b_ND)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.cross_DD += a_ND.T @ b_ND
+            self.squares_3 += [np.vdot(rows_ND, rows_ND) for rows_ND in (a_ND, b_ND, a_ND - b_ND)]
 
 
 class Rotation:
@@ -62,8 +63,12 @@ class Rotation:
         return turned_ND
 
 
-def fit_rotation(paired: PairedRows, *, threads: int, progress: Progress, task: str) -> Rotation:
-    """Fit it to all shared rows that are finite on both sides; sums do not depend on the number of threads."""
+def fit_rotation(paired: PairedRows, *, threads: int, progress: Progress, task: str) -> Rotation | None:
+    """Fit it to all shared rows that are finite on both sides; sums do not depend on the number of threads.
+
+    Returns:
+        None where float64 does not hold their squares.
+    """
     parts: list[_Products] = []
 
     def new_visitor() -> Any:
@@ -76,4 +81,6 @@ def fit_rotation(paired: PairedRows, *, threads: int, progress: Progress, task: 
         total.cross_DD += part.cross_DD
         total.squares_3 += part.squares_3
         total.num_rows += part.num_rows
+    if not np.isfinite(total.cross_DD).all() or not np.isfinite(total.squares_3).all():
+        return None
     return Rotation(total.cross_DD, total.squares_3, total.num_rows)

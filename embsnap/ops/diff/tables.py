@@ -92,10 +92,12 @@ class _Comparison:
         movers = top_movers(self.paired, self._matched, collector.furthest(options.num_shown, options.order))
         return drift, movers, None if search is None else search.result()
 
-    def turned(self) -> Procrustes:
-        """Two passes: one to find the rotation, one for the drift that it leaves."""
+    def turned(self) -> Procrustes | None:
+        """Two passes: one to find the rotation, one for the drift that it leaves; None where none can be found."""
         threads = self._options.threads
         rotation = fit_rotation(self.paired, threads=threads, progress=self._progress, task=f"align {self._name}")
+        if rotation is None:
+            return None
         collector = DriftCollector(self.paired.num_rows)
 
         def add(start: int, a_ND: NDArray[Any], b_ND: NDArray[Any], shared_N: NDArray[np.bool_]) -> None:

@@ -41,6 +41,13 @@ def test_rows_that_are_not_finite_do_not_spoil_the_rotation(write_days):
     assert found.drift.cosine.min > 1 - 1e-12
 
 
+def test_squares_beyond_float64_have_no_rotation(write_days):
+    rows_VD = np.array([[1e200, 2], [3, 1]])
+    table = write_days(rows_VD, 2 * rows_VD, np.arange(2), np.arange(2)).diff(procrustes=True).tables[0]
+    assert table.procrustes is None
+    assert table.drift.relative_l2.mean == 1
+
+
 def neighbors(rows_ND, k):
     units = rows_ND / np.linalg.norm(rows_ND, axis=1, keepdims=True)
     cosines = units @ units.T
