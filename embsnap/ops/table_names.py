@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from embsnap.errors import ErrorKind, NotFoundError
 from embsnap.formats.torchsnapshot.snapshot import Snapshot
+from embsnap.model.table import Table
 
-__all__ = ["check_table_names", "table_names"]
+__all__ = ["check_table_names", "table_names", "told_apart"]
 
 
 def table_names(snapshot: Snapshot) -> dict[str, str]:
     """Logical path of each table's weight by its name, or by itself where several tables have one name."""
-    names = list(snapshot.index.names.values())
-    return {name if names.count(name) == 1 else path: path for path, name in snapshot.index.names.items()}
+    nums = Counter(snapshot.index.names.values())
+    return {name if nums[name] == 1 else path: path for path, name in snapshot.index.names.items()}
+
+
+def told_apart(snapshot: Snapshot, tables: Iterable[Table]) -> list[Table]:
+    """Tables called by these names: by the paths of their weights where several of the snapshot have one name."""
+    names = {path: name for name, path in table_names(snapshot).items()}
+    return [replace(table, name=names.get(table.weight.path, table.name)) for table in tables]
 
 
 def check_table_names(given: Mapping[str, str], names: Sequence[str], option: str) -> None:

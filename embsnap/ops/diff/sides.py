@@ -14,7 +14,7 @@ from embsnap.model.snapshot_diff import DiffedTable
 from embsnap.model.table import Table
 from embsnap.model.vocabulary import Vocabulary
 from embsnap.ops.diff.options import DiffOptions
-from embsnap.ops.table_names import table_names
+from embsnap.ops.table_names import table_names, told_apart
 from embsnap.ops.vocabulary import fingerprint_of
 
 __all__ = ["Side", "pair_names", "read_sides"]
@@ -48,14 +48,17 @@ def pair_names(a: Snapshot, b: Snapshot, wanted: Sequence[str]) -> list[tuple[st
     Args:
         a: Its tables are named first.
         b: The other snapshot.
-        wanted: `user`, or `user=member`; all tables that have one name on both sides, if empty.
+        wanted: `user`, or `user=member`; all tables that have one name on both sides, if empty, and those with one path
+            where a side has several of one name.
 
     Raises:
         NotFoundError: `no-such-table` or `ambiguous-table`.
     """
     if not wanted:
         names_b = table_names(b)
-        return [(name, name) for name in table_names(a) if name in names_b]
+        by_path = {path: name for name, path in names_b.items()}
+        found = [(name, name if name in names_b else by_path.get(path)) for name, path in table_names(a).items()]
+        return [(name_a, name_b) for name_a, name_b in found if name_b is not None]
     pairs = []
     for text in dict.fromkeys(wanted):
         name_a, equals, name_b = text.partition("=")
@@ -80,7 +83,8 @@ def read_sides(
     tables = [
         snapshot.table(name, with_state=options.bit_exact) for snapshot, name in zip(snapshots, names, strict=True)
     ]
-    sides = Side(snapshots[0], tables[0]), Side(snapshots[1], tables[1])
+    named = [told_apart(snapshot, [table])[0] for snapshot, table in zip(snapshots, tables, strict=True)]
+    sides = Side(snapshots[0], named[0]), Side(snapshots[1], named[1])
     if options.by_position:
         return sides
     given = (options.vocab_a, options.vocab_b)

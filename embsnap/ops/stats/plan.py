@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from embsnap.errors import ErrorKind, IncompatibleError, NotFoundError, UsageError
 from embsnap.formats.torchsnapshot.snapshot import Snapshot, open_snapshot
@@ -17,7 +17,7 @@ from embsnap.ops.stats.findings import table_findings
 from embsnap.ops.stats.options import StatsOptions
 from embsnap.ops.stats.table import TableToScan, table_stats
 from embsnap.ops.stats.updates import telling_state
-from embsnap.ops.table_names import table_names
+from embsnap.ops.table_names import told_apart
 
 __all__ = ["SnapshotScan", "plan_stats"]
 
@@ -118,10 +118,12 @@ def plan_stats(uri: str, options: StatsOptions | None = None) -> SnapshotScan:
     options = options or StatsOptions()
     snapshot = open_snapshot(uri, options=options.storage_options, check=options.check)
     if options.tables:
-        chosen = [_floating(table) for table in _named(snapshot, map(snapshot.table, dict.fromkeys(options.tables)))]
+        chosen = [
+            _floating(table) for table in told_apart(snapshot, map(snapshot.table, dict.fromkeys(options.tables)))
+        ]
         skipped = []
     else:
-        tables = _named(snapshot, snapshot.tables())
+        tables = told_apart(snapshot, snapshot.tables())
         chosen = [table for table in tables if table.weight.dtype.is_floating]
         others = [table for table in tables if not table.weight.dtype.is_floating]
         skipped = [SkippedTable(table.name, f"it holds {table.weight.dtype}") for table in others]
@@ -136,12 +138,6 @@ def plan_stats(uri: str, options: StatsOptions | None = None) -> SnapshotScan:
     tables_to_scan = tuple(_to_scan(snapshot, table, options) for table in chosen)
     step, walltime = _when(snapshot)
     return SnapshotScan(snapshot, options, tables_to_scan, tuple(skipped), step, walltime)
-
-
-def _named(snapshot: Snapshot, tables: Iterable[Table]) -> list[Table]:
-    """Tables by the path of their weights where several have one name: statistics are told apart by names."""
-    names = {path: name for name, path in table_names(snapshot).items()}
-    return [replace(table, name=names.get(table.weight.path, table.name)) for table in tables]
 
 
 def _to_scan(snapshot: Snapshot, table: Table, options: StatsOptions) -> TableToScan:

@@ -85,6 +85,31 @@ def test_state_that_one_side_lacks_is_a_change(tmp_path):
     assert not diff.same
 
 
+def of_one_name(root, **scales):
+    """A table `user` under each of some app keys, each filled with one number."""
+    builder = SnapshotBuilder()
+    for app_key, scale in scales.items():
+        builder.tensor(f"{app_key}/ebc.embedding_bags.user.weight", np.full((4, 2), scale, np.float32))
+    return str(builder.write(root))
+
+
+def test_tables_of_one_name_are_told_apart(tmp_path):
+    paths = [f"{app_key}/ebc.embedding_bags.user.weight" for app_key in ("model", "ema")]
+    a, b = of_one_name(tmp_path / "a", model=1, ema=2), of_one_name(tmp_path / "b", model=1, ema=5)
+    diff = diff_snapshots(a, b, DiffOptions(neighbors=0, fail_if=["distance.max>0"]))
+    assert [table.name for table in diff.tables] == paths
+    assert [(gate.table, gate.met) for gate in diff.gates] == list(zip(paths, (False, True), strict=True))
+
+
+def test_a_table_finds_its_own_where_a_side_has_several_of_its_name(tmp_path):
+    path = "model/ebc.embedding_bags.user.weight"
+    a, b = of_one_name(tmp_path / "a", model=1), of_one_name(tmp_path / "b", ema=5, model=1)
+    for one, other, names in ((a, b, ("user", path)), (b, a, (path, "user"))):
+        diff = diff_snapshots(one, other, DiffOptions(neighbors=0))
+        assert [(table.a.name, table.b.name, table.drift.num_identical) for table in diff.tables] == [(*names, 4)]
+        assert sorted([*diff.only_a, *diff.only_b]) == [path.replace("model", "ema", 1)]
+
+
 def test_bits_follow_entities_and_name_them(write_days, tmp_path):
     rng = np.random.default_rng(0)
     a_VD, ids = rng.standard_normal((300, 4)).astype(np.float32), np.arange(300)
