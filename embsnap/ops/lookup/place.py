@@ -14,6 +14,7 @@ from embsnap.model.findings import Finding, Severity
 from embsnap.model.row_lookup import LookedUpTable
 from embsnap.model.table import Table
 from embsnap.model.vocab_inspection import Entity, VocabLookup
+from embsnap.ops.table_names import told_apart
 from embsnap.ops.vocab_lookup import VocabLookupOptions, look_up
 
 __all__ = ["Place", "open_place", "the_table"]
@@ -118,6 +119,7 @@ def open_place(
         raise _complex(uri, found)
     recorded = snapshot.sidecar.tables.get(found.name) if snapshot.sidecar is not None else None
     used = vocab if vocab is not None else None if recorded is None else recorded.uri
+    found = told_apart(snapshot, [found])[0]
     place = Place(snapshot, found, used, (), columns, threads, storage_options)
     if used is None or recorded is None:
         return place

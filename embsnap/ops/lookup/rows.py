@@ -92,7 +92,7 @@ _Pairs = list[tuple[_Asked | None, _Asked | None]]
 def _asked(place: Place, options: RowLookupOptions) -> tuple[list[_Asked], list[str]]:
     """What the first snapshot has of it, ids before rows; and the ids that it does not have."""
     for row in options.rows:
-        if row >= place.table.num_embeddings:
+        if not 0 <= row < place.table.num_embeddings:
             raise NotFoundError(
                 ErrorKind.NO_SUCH_ENTITY,
                 "the table has no such row",

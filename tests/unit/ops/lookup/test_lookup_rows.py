@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -162,6 +164,7 @@ def test_nothing_asked_for(uri):
 
 def test_a_row_beyond_the_table(uri):
     assert refused(uri, rows=[V]).kind is ErrorKind.NO_SUCH_ENTITY
+    assert refused(uri, rows=[-1]).kind is ErrorKind.NO_SUCH_ENTITY
 
 
 def test_a_vocabulary_beyond_the_table(uri, tmp_path):
@@ -181,3 +184,19 @@ def test_complex_rows(tmp_path):
     builder.tensor(WEIGHT, np.ones((2, 2), np.complex64))
     builder.write(tmp_path / "complex")
     assert refused(f"{tmp_path}/complex", rows=[0], vocab=None).kind is ErrorKind.DTYPE_MISMATCH
+
+
+def test_a_table_of_several_of_one_name_is_held_against_its_own(tmp_path):
+    averages = WEIGHT.replace("model", "ema", 1)
+    for name, paths in (("both", (WEIGHT, averages)), ("alone", (WEIGHT,))):
+        builder = SnapshotBuilder()
+        for value, path in enumerate(paths, start=1):
+            builder.tensor(path, np.full((2, 2), value, np.float32))
+        builder.write(tmp_path / name)
+    options = RowLookupOptions(rows=[0], table=averages, against=f"{tmp_path}/both")
+    found = look_up_rows(f"{tmp_path}/both", options)
+    assert (found.table.table, found.against.table) == (averages, averages)
+    assert found.entities[0].step.distance == 0
+    with pytest.raises(EmbsnapError) as caught:
+        look_up_rows(f"{tmp_path}/both", replace(options, against=f"{tmp_path}/alone"))
+    assert caught.value.kind is ErrorKind.NO_SUCH_TABLE
