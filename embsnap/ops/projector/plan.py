@@ -31,6 +31,7 @@ __all__ = ["Points", "ProjectionPlan", "plan_projection"]
 
 _BYTES_PER_NUMBER = 12
 """Of a number and its tab as text, about."""
+_LABELS = "_metadata.tsv"
 
 Points = tuple[Entity, ...] | NDArray[np.int64]
 """Entities, or rows where there is no vocabulary."""
@@ -60,7 +61,9 @@ def plan_projection(
         StorageError: The storage failed.
     """
     options = options or ProjectorOptions()
-    names = options.tables or list(table_names(open_snapshot(uri, options=options.storage_options)))
+    names = list(dict.fromkeys(options.tables)) or list(
+        table_names(open_snapshot(uri, options=options.storage_options))
+    )
     _check_names(uri, names, options)
     check_table_names(options.vocab, names, "--vocab")
     places = [
@@ -82,8 +85,7 @@ def _plan(uri: str, places: Sequence[Place], options: ProjectorOptions, progress
     points: list[Points] = []
     for place in places:
         chosen, num_entities, chosen_by = _choose(place, options, progress)
-        taken = {table.tensor_file.rsplit(".", 1)[0] for table in tables}
-        stem = file_stem(place.table.name, taken)
+        stem = _stem(place.table.name, [name for table in tables for name in (table.tensor_file, table.metadata_file)])
         points.append(chosen)
         tables.append(
             ProjectedTable(
@@ -94,7 +96,7 @@ def _plan(uri: str, places: Sequence[Place], options: ProjectorOptions, progress
                 dim=place.table.embedding_dim,
                 chosen_by=chosen_by,
                 tensor_file=f"{stem}.{options.form.value}",
-                metadata_file=f"{stem}_metadata.tsv",
+                metadata_file=stem + _LABELS,
             )
         )
     numbers = [(table.num_points * table.dim, place) for table, place in zip(tables, places, strict=True)]
@@ -108,6 +110,12 @@ def _plan(uri: str, places: Sequence[Place], options: ProjectorOptions, progress
         findings=tuple(finding for place in places for finding in place.findings),
     )
     return ProjectionPlan(result, tuple(places), tuple(points), options)
+
+
+def _stem(name: str, files: Sequence[str]) -> str:
+    """What the files of a table are called, apart from those of other tables: `user_metadata` is one beside `user`."""
+    stems = {file.rsplit(".", 1)[0] for file in files}
+    return file_stem(name, {*stems, *(stem.removesuffix(_LABELS.rsplit(".", 1)[0]) for stem in stems)})
 
 
 def _choose(place: Place, options: ProjectorOptions, progress: Progress) -> tuple[Points, int, str]:

@@ -20,6 +20,7 @@ from embsnap.ops.projector.plan import plan_projection
 from embsnap.ops.projector.writing import write_projection
 from embsnap.storage.uri import open_store
 from embsnap.testing.faults import Fault, FaultStore, disk_full
+from embsnap.testing.snapshots import SnapshotBuilder
 from embsnap.testing.tables import write_arrays
 from embsnap.testing.vocabularies import make_vocabulary
 
@@ -146,3 +147,23 @@ def test_a_snapshot_without_tables(tmp_path):
     with pytest.raises(EmbsnapError) as raised:
         plan_projection(f"{tmp_path}/run")
     assert raised.value.kind is ErrorKind.NOTHING_TO_DO
+
+
+@pytest.mark.parametrize("names", [("user", "user_metadata"), ("user_metadata", "user")])
+def test_a_table_called_as_anothers_labels_are(tmp_path, names):
+    write_arrays(f"{tmp_path}/odd", {name: np.full((2, 2), i, np.float32) for i, name in enumerate(names)})
+    projection = write_projection(plan_projection(f"{tmp_path}/odd"), f"{tmp_path}/out")
+    for i, table in enumerate(projection.tables):
+        assert (tmp_path / "out" / table.tensor_file).read_text() == f"{i}\t{i}\n" * 2
+        assert (tmp_path / "out" / table.metadata_file).read_text().startswith("row\tnorm\n")
+
+
+def test_tables_of_one_name_are_told_apart(tmp_path):
+    paths = [f"{app_key}/ebc.embedding_bags.user.weight" for app_key in ("model", "ema")]
+    builder = SnapshotBuilder()
+    for path in paths:
+        builder.tensor(path, np.ones((2, 2), np.float32))
+    plan = plan_projection(str(builder.write(tmp_path)))
+    assert [table.name for table in plan.result.tables] == paths
+    again = plan_projection(str(tmp_path), ProjectorOptions(tables=[paths[0], paths[0]]))
+    assert [table.name for table in again.result.tables] == paths[:1]
