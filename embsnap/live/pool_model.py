@@ -107,6 +107,9 @@ def find_tables(uri: str, wanted: Sequence[str] | None, options: ModelOptions) -
     if uri.endswith(_CONFIGS):
         config = read_large_embeddings(uri, at=options.at, environ=config_environ(), options=options.storage_options)
         tables = list(config.tables)
+    elif options.at is not None:
+        problem, found = "only a config file has places for configurations", f"--at {options.at}"
+        raise UsageError(ErrorKind.BAD_OPTION, problem, where=uri, expected=", ".join(_CONFIGS), found=found)
     else:
         tables = _snapshot_tables(uri, options)
     names = [table.name for table in tables]

@@ -74,7 +74,7 @@ def warm_start(
         model: Any module that contains EmbeddingBagCollections with the config's tables, each once, sharded or not.
         config: The tables, as a config or as the plain data of one, or the URI of a YAML file with them.
         optimizer: What trains tables without a fused optimizer: a torchrec KeyedOptimizer, or one of torch that was
-            given the tables' parameters. A keyed one that makes its state in its first step makes it here.
+            given the tables' parameters. What makes its state in its first step makes that of the tables here.
         optimizer_step: The step that Adam continues from, where the snapshot does not hold it, as fused ones do not.
         options: Coverage gates, threads and memory budget; prefix and optimizer state concern written snapshots only.
         at: Where in the file the config stands.
@@ -92,12 +92,14 @@ def warm_start(
     """
 
     def read_config() -> LargeEmbeddingsConfig:
+        is_file = isinstance(config, str | os.PathLike)
+        check_argument(at is None or is_file, "at", at, expected="None", hint="it is a place in a file: leave it out")
         if isinstance(config, LargeEmbeddingsConfig):
             return config
         if isinstance(config, Mapping):
             return check_large_embeddings(config)
         check_argument(
-            isinstance(config, str | os.PathLike),
+            is_file,
             "config",
             config,
             expected="a LargeEmbeddingsConfig, a dict, or the URI or path of a YAML file",

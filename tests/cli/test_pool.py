@@ -301,6 +301,7 @@ def test_a_dry_run_writes_nothing(embsnap: Any, place: Path, tmp_path: Path) -> 
             "check the names that --weights, --keep",
         ),
         (["--table", "none"], 3, "one of user, item"),
+        (["--vocab", "user={}/user.parquet", "--at", "model"], 2, "only a config file"),
         (["--table", "item"], 5, "--vocab item=URI"),
         ([], 5, "--vocab user=URI"),
         (["--vocab", "user={}/user.parquet", "--compare", "{}/b"], 5, "--compare-vocab user=URI"),

@@ -44,6 +44,7 @@ def model() -> embsnap.LargeEmbeddings:
         (lambda model, uri: embsnap.warm_start(DATA, model), "model", "dict"),
         (lambda model, uri: embsnap.warm_start(model, model), "config", "LargeEmbeddings"),
         (lambda model, uri: embsnap.warm_start(model, DATA, optimizer={"ebc": None}), "optimizer", "dict"),
+        (lambda model, uri: embsnap.warm_start(model, DATA, at="model.embeddings"), "at", "'model.embeddings'"),
         (lambda model, uri: embsnap.EmbeddingLogger(model, ["user"], log=5), "log", "int"),
         (lambda model, uri: embsnap.for_inference(None), "model", "NoneType"),
         (lambda model, uri: embsnap.for_inference(model, "int4"), "precision", "'int4'"),
