@@ -192,7 +192,7 @@ def group_by_parameter(listing: Listing, paths: Iterable[str]) -> Mapping[str, l
         above, _, key = path.rpartition("/")[0].rpartition("/")
         if above:
             parameter = unescape(key)
-            if is_numbered(path):
+            if key.isdecimal() and is_numbered(path):
                 optimizer = above.rpartition("/")[0]
                 if optimizer not in names:
                     names[optimizer] = _names_of_numbers(listing, optimizer)
