@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from embsnap.errors import ErrorKind, NotFoundError
+from embsnap.errors import EmbsnapError, ErrorKind, NotFoundError, UsageError
 from embsnap.formats.stats_history import HistoryPart, StatsHistory
 from embsnap.formats.torchsnapshot.metadata import MAX_METADATA_BYTES, METADATA_LOCATION
 from embsnap.formats.torchsnapshot.run import Step, steps
@@ -18,7 +18,7 @@ from embsnap.model.statistics import Statistic, statistics_of
 from embsnap.model.stats_plan import StatsPlan
 from embsnap.model.table_stats import SnapshotStats
 from embsnap.ops.stats.options import StatsOptions
-from embsnap.ops.stats.plan import SnapshotScan, plan_stats
+from embsnap.ops.stats.plan import SnapshotScan, check_vocabularies, plan_step
 from embsnap.storage.uri import open_store
 
 __all__ = ["RunScan", "plan_history"]
@@ -97,7 +97,7 @@ def plan_history(uri: str, options: StatsOptions | None = None, *, history: str 
 
     Args:
         uri: Directory of the run.
-        options: As of `plan_stats`.
+        options: As of `plan_stats`; a vocabulary may be of a table that some steps lack.
         history: URI of the directory that keeps the statistics; None computes all steps and keeps nothing.
 
     Raises:
@@ -122,6 +122,8 @@ def plan_history(uri: str, options: StatsOptions | None = None, *, history: str 
     scans, missing = _scans(new, options)
     if missing and not scans and not known:
         raise missing[0][1]
+    if scans and not known:
+        check_vocabularies(options, list({to_scan.table.name: None for _, scan in scans for to_scan in scan.tables}))
     torn = tuple(step for step in found if not step.committed)
     return RunScan(uri, options, kept, tuple(known), tuple(scans), (*_torn(torn), *_lacking(missing)))
 
@@ -148,14 +150,14 @@ def _metadata_sha256(uri: str, options: StatsOptions) -> str:
 
 def _scans(
     new: Iterable[HistoryStep], options: StatsOptions
-) -> tuple[list[tuple[HistoryStep, SnapshotScan]], list[tuple[HistoryStep, NotFoundError]]]:
-    """The steps that can be read, and those that lack a table asked for."""
-    scans, missing = [], []
+) -> tuple[list[tuple[HistoryStep, SnapshotScan]], list[tuple[HistoryStep, EmbsnapError]]]:
+    """The steps that can be read, and those that lack a table asked for, or have none at all."""
+    scans, missing = [], list[tuple[HistoryStep, EmbsnapError]]()
     for step in new:
         try:
-            scans.append((step, plan_stats(step.uri, options)))
-        except NotFoundError as error:
-            if error.kind is not ErrorKind.NO_SUCH_TABLE:
+            scans.append((step, plan_step(step.uri, options)))
+        except (NotFoundError, UsageError) as error:
+            if error.kind not in (ErrorKind.NO_SUCH_TABLE, ErrorKind.NOTHING_TO_DO):
                 raise
             missing.append((step, error))
     return scans, missing
@@ -164,12 +166,15 @@ def _scans(
 def _torn(torn: Iterable[Step]) -> Iterator[Finding]:
     for step in torn:
         message = "the step has no metadata: it was never finished"
-        remedy = "`embsnap gc` removes it"
+        remedy = "`embsnap gc` shows what embsnap left there, which it can remove"
         yield Finding(Severity.NOTE, "torn-step", step.uri, message, remedy)
 
 
-def _lacking(missing: Iterable[tuple[HistoryStep, NotFoundError]]) -> Iterator[Finding]:
+def _lacking(missing: Iterable[tuple[HistoryStep, EmbsnapError]]) -> Iterator[Finding]:
     for step, error in missing:
+        if error.kind is ErrorKind.NOTHING_TO_DO:
+            yield Finding(Severity.WARNING, "no-such-table", step.uri, f"the step is left out: it {error.problem}")
+            continue
         message = f"the step is left out: it has no table {error.where}"
         yield Finding(Severity.WARNING, "no-such-table", step.uri, message, "ask for tables that it has")
 

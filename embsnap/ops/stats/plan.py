@@ -19,7 +19,7 @@ from embsnap.ops.stats.table import TableToScan, table_stats
 from embsnap.ops.stats.updates import telling_state
 from embsnap.ops.table_names import told_apart
 
-__all__ = ["SnapshotScan", "plan_stats"]
+__all__ = ["SnapshotScan", "check_vocabularies", "plan_stats", "plan_step"]
 
 _BYTES_PER_ROW = 16
 """A norm, and the same in order."""
@@ -116,6 +116,17 @@ def plan_stats(uri: str, options: StatsOptions | None = None) -> SnapshotScan:
         StorageError: The storage failed.
     """
     options = options or StatsOptions()
+    scan = plan_step(uri, options)
+    check_vocabularies(options, [to_scan.table.name for to_scan in scan.tables])
+    return scan
+
+
+def plan_step(uri: str, options: StatsOptions) -> SnapshotScan:
+    """The same for one step of a run, which may lack tables that other steps have: their vocabularies are passed by.
+
+    Raises:
+        EmbsnapError: As `plan_stats`, but for vocabularies.
+    """
     snapshot = open_snapshot(uri, options=options.storage_options, check=options.check)
     if options.tables:
         chosen = [
@@ -134,7 +145,6 @@ def plan_stats(uri: str, options: StatsOptions | None = None) -> SnapshotScan:
             where=snapshot.uri,
             hint="`embsnap inspect` lists what it holds",
         )
-    _check_vocabularies(options, [table.name for table in chosen])
     tables_to_scan = tuple(_to_scan(snapshot, table, options) for table in chosen)
     step, walltime = _when(snapshot)
     return SnapshotScan(snapshot, options, tables_to_scan, tuple(skipped), step, walltime)
@@ -166,7 +176,12 @@ def _floating(table: Table) -> Table:
     return table
 
 
-def _check_vocabularies(options: StatsOptions, names: Sequence[str]) -> None:
+def check_vocabularies(options: StatsOptions, names: Sequence[str]) -> None:
+    """Refuse a vocabulary for a table that is not among those that are read.
+
+    Raises:
+        UsageError: `bad-option`.
+    """
     for name in options.vocabularies:
         if name not in names:
             raise UsageError(

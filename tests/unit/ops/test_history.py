@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from embsnap.errors import ErrorKind, NotFoundError, SnapshotError
+from embsnap.errors import ErrorKind, NotFoundError, SnapshotError, UsageError
 from embsnap.formats.vocabulary_columns import VocabularyColumns
 from embsnap.ops.history import plan_history
 from embsnap.ops.stats.options import StatsOptions
@@ -140,6 +140,26 @@ def test_tables_that_some_steps_lack(run):
     with pytest.raises(NotFoundError) as caught:
         plan_history(str(run), StatsOptions(tables=["nobody"]))
     assert caught.value.kind is ErrorKind.NO_SUCH_TABLE
+
+
+def test_vocabularies_of_tables_that_some_steps_lack(run, kept, tmp_path):
+    _write(run, 12, post=_rows(3))
+    put(f"{tmp_path}/counts.parquet", parquet_bytes({"id": range(50), "row": range(50), "count": range(50)}))
+    options = StatsOptions(vocabularies={"user": f"{tmp_path}/counts.parquet"})
+    for _ in range(2):
+        found = plan_history(str(run), options, history=kept).compute()
+        assert [value is None for value in _series(found, "norm.mean", "decile-1")] == [False, False, False, True]
+    with pytest.raises(UsageError, match="names 'usr'"):
+        plan_history(str(run), StatsOptions(vocabularies={"usr": f"{tmp_path}/counts.parquet"}))
+
+
+def test_a_step_without_tables_is_left_out(run):
+    _write(run, 12, user=np.ones((3, 2), np.int8))
+    found = plan_history(str(run)).compute()
+    assert [step.step for step in found.steps] == [1, 2, 10]
+    (finding,) = found.findings
+    assert (finding.kind, finding.place) == ("no-such-table", f"{run}/12")
+    assert finding.message == "the step is left out: it has no table of floating point numbers"
 
 
 def test_torn_steps_are_noted(run):
