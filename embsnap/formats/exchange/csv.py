@@ -8,8 +8,10 @@ Shape suffixes: N rows, D columns.
 from __future__ import annotations
 
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,7 @@ from embsnap.formats.exchange.numbers import arrow_values
 from embsnap.formats.exchange.options import ReadOptions
 from embsnap.formats.exchange.vectors import SpooledVectors
 from embsnap.formats.parquet import integers_of
+from embsnap.formats.vocabulary_columns import find_column
 from embsnap.model.exchange import ExchangeFormat
 from embsnap.model.vocabulary import IdType
 from embsnap.storage.base import Store
@@ -88,30 +91,55 @@ def read_csv_table(uri: str, options: ReadOptions) -> TableContent:
     if not dim or [f"v{column}" for column in range(dim)] != names[-dim:]:
         raise bad_file(uri, "has no columns of numbers at its end", "v0, v1, …", ",".join(names)[:80])
     dtype = "float32" if options.card is None else stored_dtype(options.card.dtype, ExchangeFormat.CSV)
-    roles = {name: _ROLES[name] for name in names[:-dim] if name in _ROLES}
-    columns: dict[str, list[Any]] = {name: [] for name in roles}
-    num_rows = 0
-    for batch in _batches(store, location, uri, roles or {"v0": pa.float32()}):
+    roles = _roles(uri, tuple(names[:-dim]), options.columns)
+    columns: dict[str, list[Any]] = {role: [] for role in roles}
+    types, num_rows = {name: _ROLES[role] for role, name in roles.items()}, 0
+    for batch in _batches(store, location, uri, types or {"v0": pa.float32()}):
         num_rows += batch.num_rows
-        for name in roles:
-            columns[name].append(batch.column(name))
+        for role, name in roles.items():
+            columns[role].append(batch.column(name))
     vectors = {f"v{column}": ARROW_TYPES[dtype] for column in range(dim)}
     rows = SpooledVectors((num_rows, dim), dtype, lambda: _vectors(store, location, uri, vectors, dtype))
     id_type, ids = (None, None)
     if "id" in columns:
         texts = [array.cast(pa.large_binary()) for array in columns["id"]]
-        told = options.id_type or (IdType.STRING if is_quoted else told_type(columns["id"]))
+        is_text = is_quoted and roles["id"] == names[0]
+        told = options.id_type or (IdType.STRING if is_text else told_type(columns["id"]))
         id_type, ids = ids_of_text(uri, texts, told, first_place=2)
     rows_N = checked_rows(uri, _integers(columns["row"])) if "row" in columns else None
     counts_N = _integers(columns["count"]) if "count" in columns else None
     return TableContent(rows, dtype, ids, id_type, rows_N, counts_N)
 
 
+@dataclass(slots=True)
+class _Columns:
+    """Those before the numbers."""
+
+    uri: str
+    names: tuple[str, ...]
+
+    def type_of(self, name: str) -> Any:
+        """Text, as any column."""
+        return pa.large_string()
+
+
+def _roles(uri: str, names: tuple[str, ...], given: Mapping[str, str]) -> dict[str, str]:
+    """Columns of ids, rows and counts, by role: those given, else those that `export` writes, or of usual names."""
+    roles = {}
+    for role in _ROLES:
+        name = given.get(role) or (role if role in names else find_column(_Columns(uri, names), role))
+        if name is not None and name not in names:
+            raise bad_file(uri, f"has no column {name!r}", f"one of {', '.join(names) or 'none'}")
+        if name is not None:
+            roles[role] = name
+    return roles
+
+
 def _header(store: Store, location: str, uri: str) -> tuple[list[str], bool]:
     """Names of the columns, and whether the first field of the second line is quoted."""
     with store.open(location) as file:
         start = file.read(_BLOCK_BYTES)
-    first, _, second = start.partition(b"\n")
+    first, _, second = start.removeprefix(BOM_UTF8).partition(b"\n")
     try:
         names = next(csv.reader([first.decode().rstrip("\r")]), [])
     except (UnicodeDecodeError, csv.Error):

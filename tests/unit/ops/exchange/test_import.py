@@ -57,6 +57,29 @@ def test_what_gensim_writes(bring, keyed, tmp_path, binary, name):
     assert open_snapshot(str(tmp_path / "out")).table("word").weight.path == "model/ebc.embedding_bags.word.weight"
 
 
+@pytest.mark.parametrize(
+    ("head", "columns"),
+    [
+        ("\ufeffid,row,count", {}),
+        ("entity_id,idx,freq", {}),
+        ("Who,where,seen", {"id": "Who", "row": "where", "count": "seen"}),
+        ("id,key,count", {"row": "key"}),
+    ],
+)
+def test_the_columns_of_csv_files_of_others(bring, tmp_path, head, columns):
+    (tmp_path / "w.csv").write_text(f"{head},v0,v1\n7,2,30,1,2\n8,0,40,3,4\n", encoding="utf-8")
+    found, vocabulary = bring(tmp_path / "w.csv", columns=columns)
+    assert found[[2, 0]].tolist() == [[1, 2], [3, 4]]
+    assert (listed(vocabulary.ids), vocabulary.rows_N.tolist()) == ([7, 8], [2, 0])
+    assert vocabulary.counts_N.tolist() == [30, 40]
+
+
+def test_a_column_that_a_csv_file_does_not_have(bring, tmp_path):
+    (tmp_path / "w.csv").write_text("id,v0\n7,1\n")
+    with pytest.raises(SnapshotError, match="has no column 'who'"):
+        bring(tmp_path / "w.csv", columns={"id": "who"})
+
+
 def test_the_original_programs_binary_form(bring, tmp_path):
     """Each row ends in a line break, which is no part of the next id."""
     rows = b"".join(word.encode() + b" " + row.tobytes() + b"\n" for word, row in zip(WORDS, VALUES, strict=True))
