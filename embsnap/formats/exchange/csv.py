@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
-from embsnap.errors import EmbsnapError
+from embsnap.errors import EmbsnapError, ErrorKind, IncompatibleError
 from embsnap.formats.arrow_sink import arrow_sink
 from embsnap.formats.exchange.content import (
     Blocks,
@@ -50,13 +50,27 @@ _ROLES = {"id": pa.large_string(), "row": pa.int64(), "count": pa.int64()}
 
 
 def check_csv_ids(entities: Entities, where: str) -> None:
-    """Refuse binary ids.
+    """Refuse binary ids, and further columns of values that are no text, such as lists.
 
     Raises:
         IncompatibleError: `not-representable`.
     """
     if entities.id_type is IdType.BINARY:
         raise not_representable(where, "csv", "has no binary ids", "binary ids")
+    for name, array in entities.columns.items():
+        try:
+            arrow_csv.write_csv(pa.table({name: array.slice(0, 0)}), pa.BufferOutputStream())
+            if not pa.types.is_nested(array.type) and "binary" in str(array.type):
+                array.cast(pa.large_string())
+        except pa.ArrowException:
+            raise IncompatibleError(
+                ErrorKind.NOT_REPRESENTABLE,
+                f"csv has no place for the values of column {name!r}",
+                where=where,
+                expected="numbers, text, times or dates",
+                found=array.type,
+                hint="leave it out, or choose another format, such as parquet",
+            ) from None
 
 
 def write_csv_table(place: Place, entities: Entities, dim: int, dtype: str, card: TableCard, blocks: Blocks) -> None:

@@ -106,6 +106,19 @@ def test_a_column_that_is_not_there(root):
 
 
 @pytest.mark.parametrize(
+    "values", [[[1], [2]], [{"a": 1}, None], [b"text", b"\xff"]], ids=["lists", "structs", "bytes that are no text"]
+)
+def test_columns_that_csv_has_no_place_for(root, values):
+    columns = {"id": [1, 2], "row": [0, 1], "more": pa.array(values)}
+    (root / "odd.parquet").write_bytes(parquet_bytes(columns))
+    options = {"vocab": {"user": f"{root}/odd.parquet"}, "further_columns": ["more"]}
+    with pytest.raises(IncompatibleError, match="column 'more'") as caught:
+        _plan(root, format=ExchangeFormat.CSV, **options)
+    assert caught.value.kind == "not-representable"
+    assert _plan(root, **options).result.tables[0].num_rows == 2
+
+
+@pytest.mark.parametrize(
     ("out", "more"),
     [
         ("x.parquet", {"tables": []}),
