@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embsnap.errors import ErrorKind, IncompatibleError
-from embsnap.formats.exchange.arrow_columns import find_vector, vector_type, vectors_of
+from embsnap.formats.exchange.arrow_columns import VECTOR, find_vector, vector_type, vectors_of
 from embsnap.formats.exchange.content import CARD_KEY, TableCard, TableContent, checked_rows
 from embsnap.formats.exchange.ids import ids_of_arrays
 from embsnap.formats.exchange.options import ReadOptions
@@ -48,10 +48,16 @@ def read_columns(uri: str, files: Sequence[ColumnFile], options: ReadOptions) ->
         SnapshotError, StorageError: The files cannot be read.
     """
     first = files[0]
-    vector = find_vector(first.uri, {name: first.type_of(name) for name in first.names}, options.vector_column)
+    card = TableCard.decode(first.pairs.get(CARD_KEY.encode()))
+    given = options.vector_column or (None if card is None or VECTOR not in first.names else VECTOR)
+    vector = find_vector(first.uri, {name: first.type_of(name) for name in first.names}, given)
     dtype, dim = vector_type(first.uri, first.type_of(vector))
     dim = dim or _first_length(files, vector)
-    names = {role: find_column(first, role, options.columns.get(role)) for role in ("id", "row", "count")}
+    own = () if card is None else first.names  # `export` calls columns as their roles
+    names = {
+        role: find_column(first, role, options.columns.get(role) or (role if role in own else None))
+        for role in ("id", "row", "count")
+    }
     columns = {role: list(_column(files, name)) for role, name in names.items() if name is not None}
     id_type = None if names["id"] is None else id_type_of(first, names["id"])
     num_rows = sum(sum(file.row_groups) for file in files)
@@ -62,7 +68,7 @@ def read_columns(uri: str, files: Sequence[ColumnFile], options: ReadOptions) ->
         id_type,
         checked_rows(uri, _integers(uri, columns["row"])) if "row" in columns else None,
         _integers(uri, columns["count"]).astype(np.int64) if "count" in columns else None,
-        TableCard.decode(first.pairs.get(CARD_KEY.encode())),
+        card,
     )
 
 

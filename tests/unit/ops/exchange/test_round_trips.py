@@ -17,6 +17,7 @@ from gensim.models import KeyedVectors
 from embsnap.errors import IncompatibleError
 from embsnap.formats.torchsnapshot.snapshot import open_snapshot
 from embsnap.formats.vocabulary import read_vocabulary
+from embsnap.formats.vocabulary_columns import VocabularyColumns
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.model.exchange import ExchangeFormat
 from embsnap.model.vocabulary import IdType
@@ -28,7 +29,7 @@ from embsnap.ops.importing.plan import plan_import
 from embsnap.ops.importing.writing import write_import
 from embsnap.ops.vocabulary import fingerprint_of
 from embsnap.testing.tables import read_array, write_arrays
-from embsnap.testing.vocabularies import listed, make_vocabulary
+from embsnap.testing.vocabularies import listed, make_vocabulary, parquet_bytes, put
 
 NUM_ROWS, DIM = 300, 5
 ROWS = np.random.default_rng(1).permutation(NUM_ROWS)[:200].tolist()
@@ -197,6 +198,27 @@ def test_an_exported_parquet_file_is_a_vocabulary(world, tmp_path):
     found, old = read_vocabulary(f"{tmp_path}/user.parquet"), read_vocabulary(f"{tmp_path}/vocab.parquet")
     assert fingerprint_of(found) == fingerprint_of(old)
     assert sorted(found.counts_N.tolist()) == list(range(200))
+
+
+@pytest.mark.parametrize("target", [ExchangeFormat.PARQUET, ExchangeFormat.ARROW])
+def test_further_columns_that_look_like_others(world, tmp_path, target):
+    world()
+    old = read_vocabulary(f"{tmp_path}/vocab.parquet")
+    columns = {"id": old.ids, "row": old.rows_N, "key": old.rows_N, "embedding": [[1.0]] * 200}
+    put(f"{tmp_path}/more.parquet", parquet_bytes(columns))
+    options = ExportOptions(
+        format=target,
+        vocab={"user": f"{tmp_path}/more.parquet"},
+        columns=VocabularyColumns(id="id"),
+        further_columns=["key", "embedding"],
+    )
+    write_export(plan_export(f"{tmp_path}/run", f"{tmp_path}/out", options))
+    write_import(
+        plan_import(f"{tmp_path}/out", f"{tmp_path}/back", ImportOptions(vocab_out=f"{tmp_path}/vocabularies"))
+    )
+    there, back = (read_array(f"{tmp_path}/{name}", "user")[old.rows_N] for name in ("run", "back"))
+    assert (_bits(there) == _bits(back)).all()
+    assert fingerprint_of(read_vocabulary(f"{tmp_path}/vocabularies/user.parquet")) == fingerprint_of(old)
 
 
 def test_the_directory_says_what_it_holds(world, tmp_path):
