@@ -86,8 +86,18 @@ def _of_directory(uri: str, options: Mapping[str, str] | None) -> tuple[Source, 
             found=" ".join(str(error).split())[:100],
             hint="say which table a file is of: NAME=URI",
         ) from None
-    if not sources or len({source.name for source in sources}) < len(sources):
-        raise UsageError(ErrorKind.NOTHING_TO_DO, "holds no table, or two of one name", where=where)
+    if not sources:
+        raise UsageError(ErrorKind.NOTHING_TO_DO, "holds no table", where=where)
+    names = [source.name for source in sources]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(
+            ErrorKind.BAD_OPTION,
+            "holds several tables of one name, whose vocabularies could not be told apart",
+            where=where,
+            expected="one table of each name",
+            found=", ".join(twice[:10]),
+            hint="import their files under names of their own: NAME=URI",
+        )
     return sources
 
 

@@ -312,6 +312,18 @@ def _manifest(**fields):
     return json.dumps({"schema": "embsnap.exported", "version": 1, "format": "csv", "tables": [table]})
 
 
+def test_an_export_of_several_tables_of_one_name(tmp_path):
+    document = json.loads(_manifest(files=["a.csv"]))
+    document["tables"] += json.loads(_manifest(files=["b.csv"], path="n/w"))["tables"]
+    (tmp_path / "export.json").write_text(json.dumps(document))
+    with pytest.raises(UsageError, match="several tables of one name") as caught:
+        plan_import(str(tmp_path))
+    assert (caught.value.kind, caught.value.found) == ("bad-option", "user")
+    (tmp_path / "export.json").write_text(json.dumps({**document, "tables": []}))
+    with pytest.raises(UsageError, match="holds no table"):
+        plan_import(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     "text",
     [
