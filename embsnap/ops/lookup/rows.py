@@ -113,6 +113,8 @@ def _paired(place: Place, other: Place, asked: Sequence[_Asked], missing: Sequen
     if place.vocab is None and other.vocab is None:
         num_rows = other.table.num_embeddings
         return [(found, _Asked(found.row, None) if found.row < num_rows else None) for found in asked]
+    if place.vocab is None:
+        place.entities((), ())  # says that it has none, while the other rows are known by their entities
     texts = [*(str(found.id) for found in asked if found.id is not None), *missing]
     there = {str(entity.id): entity for entity in other.entities(texts, ()).entities} if texts else {}
     pairs: _Pairs = []

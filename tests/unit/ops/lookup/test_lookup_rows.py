@@ -200,3 +200,10 @@ def test_a_table_of_several_of_one_name_is_held_against_its_own(tmp_path):
     with pytest.raises(EmbsnapError) as caught:
         look_up_rows(f"{tmp_path}/both", replace(options, against=f"{tmp_path}/alone"))
     assert caught.value.kind is ErrorKind.NO_SUCH_TABLE
+
+
+def test_rows_without_entities_are_not_looked_for_among_entities(uri):
+    vocab = uri.rsplit("/", 1)[0] + "/vocab.parquet"
+    with pytest.raises(EmbsnapError) as caught:
+        lookup(uri, rows=[0], vocab=None, against=uri, vocab_against=vocab)
+    assert caught.value.kind is ErrorKind.NO_VOCABULARY
