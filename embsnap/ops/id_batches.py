@@ -49,7 +49,7 @@ def ids_of(values: Any, id_type: IdType | None = None, *, what: str = "ids") -> 
     elif not isinstance(values, (pa.Array, pa.ChunkedArray)) and len(values) == 0 and id_type is not None:
         found, ids = _of_arrow(pa.array([], _ARROW_TYPES[id_type]), what)
     else:
-        found, ids = _of_arrow(_as_arrow(values, what), what)
+        found, ids = _of_arrow(_as_arrow(values, what, id_type), what)
     if id_type is not None and found is not id_type:
         raise _mismatch(what, f"{id_type} ids", f"{found} ids")
     return found, ids
@@ -78,15 +78,27 @@ def arrow_ids(id_type: IdType, ids: Ids) -> pa.Array:
     return pa.Array.from_buffers(_ARROW_TYPES[id_type], len(ids), buffers)
 
 
-def _as_arrow(values: Any, what: str) -> pa.Array:
+def _as_arrow(values: Any, what: str, id_type: IdType | None) -> pa.Array:
     if isinstance(values, pa.ChunkedArray):
         return values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
     if isinstance(values, pa.Array):
         return values
     try:
-        return pa.array(values)
-    except (pa.ArrowException, ValueError, TypeError) as error:
+        return _of_values(values, id_type)
+    except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
         raise _mismatch(what, "integers, strings or bytes, all of one type", str(error)[:100]) from error
+
+
+def _of_values(values: Any, id_type: IdType | None) -> pa.Array:
+    """Python's integers are of no width: they are unsigned where that is wanted, or one of them is beyond int64."""
+    try:
+        array = pa.array(values)
+    except OverflowError:
+        return pa.array(values, pa.uint64())
+    is_untyped = getattr(values, "dtype", np.dtype(object)) == np.dtype(object)
+    if id_type is IdType.UINT64 and is_untyped and pa.types.is_int64(array.type):
+        return pa.array(values, pa.uint64())
+    return array
 
 
 def _of_integers(values: Any) -> tuple[IdType, Ids]:
@@ -113,7 +125,8 @@ def _of_arrow(array: Any, what: str) -> tuple[IdType, Ids]:
         return _of_integers(integers_of(array))
     if pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found):
         return IdType.STRING, _of_bytes(array)
-    if pa.types.is_binary(found) or pa.types.is_large_binary(found) or pa.types.is_fixed_size_binary(found):
+    binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+    if any(check(found) for check in binary):
         return IdType.BINARY, _of_bytes(array)
     raise _mismatch(what, "integers, strings or bytes", str(found))
 

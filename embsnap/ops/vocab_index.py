@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,8 +129,11 @@ class VocabIndex:
         Raises:
             NotFoundError: `no-such-entity`: ids are unknown and `oov` is `error`.
             IncompatibleError: `id-type-mismatch` or `null-ids`.
-            UsageError: `bad-option`: there are no rows for unknown ids, or `out` does not fit.
+            UsageError: `bad-option`: there are no rows for unknown ids, `oov` is none of these, or `out` does not fit.
         """
+        if oov not in get_args(Oov):
+            known = ", ".join(get_args(Oov))
+            raise UsageError(ErrorKind.BAD_OPTION, "is no way to treat them", where="oov", expected=known, found=oov)
         if oov == "row" and self.oov is None:
             problem, hint = "the index has no rows for unknown ids", "VocabIndex.build(vocabulary, oov=(start, end))"
             raise UsageError(ErrorKind.BAD_OPTION, problem, where=self._name, hint=hint)

@@ -71,6 +71,16 @@ def test_unsigned_and_binary_ids():
     binary = VocabIndex.build(make_vocabulary([b"\xff", b""]))
     assert binary.lookup([b"", b"\xff"]).tolist() == [1, 0]
     assert binary.lookup(pa.array([b"\xff"], pa.binary(1))).tolist() == [0]
+    assert binary.lookup(pa.array([b"\xff"], pa.binary_view())).tolist() == [0]
+
+
+def test_integers_of_python_have_no_width():
+    index = VocabIndex.build(make_vocabulary([2**64 - 1, 1], id_type=IdType.UINT64))
+    for ids in ([1], [1, 2**64 - 1], [2**64 - 1, 1], np.array([1], object)):
+        assert index.lookup(ids).tolist()[ids.index(1) if isinstance(ids, list) else 0] == 1
+    for ids in ([-1], [1, 2**64], [-1, 2**64 - 1], np.array([1])):
+        assert _kind(index.lookup, ids, "skip") is ErrorKind.ID_TYPE_MISMATCH
+    assert _kind(VocabIndex.build(NUMBERS).lookup, [70, 2**63], "skip") is ErrorKind.ID_TYPE_MISMATCH
 
 
 @pytest.mark.parametrize("vocabulary", [NUMBERS, TEXTS], ids=["numbers", "texts"])
@@ -116,6 +126,7 @@ def test_what_becomes_of_unknown_ids(vocabulary, ids):
         index.lookup(ids)
     assert caught.value.kind is ErrorKind.NO_SUCH_ENTITY
     assert all(str(one) in str(caught.value) for one in (ids[0], ids[2], vocabulary.uri))
+    assert _kind(index.lookup, ids, "drop") is ErrorKind.BAD_OPTION
     assert set(VocabIndex.build(vocabulary, oov=(1, 2)).lookup(ids[::2], "row")) == {1}
 
 
