@@ -90,6 +90,8 @@ def find_events(
         IncompatibleError: `bad-vocabulary` or `id-type-mismatch`.
         SnapshotError: `bad-parquet`.
     """
+    if not uris:
+        raise UsageError(ErrorKind.BAD_OPTION, "names no files", where="EVENTS")
     if not columns.ids:
         raise UsageError(ErrorKind.BAD_OPTION, "names no column of ids", where="--id-column")
     for name, number in Counter(columns.ids).items():

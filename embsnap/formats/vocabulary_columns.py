@@ -30,6 +30,7 @@ _CANDIDATES = {
     "count": ("count", "counts", "freq", "frequency", "num_observed"),
     "last_seen": ("last_seen", "last_seen_at", "last_seen_time", "last_timestamp"),
 }
+_HINT = "name the columns with vocab_columns: {id: …, row: …, count: …}"
 
 
 class HasColumns(Protocol):
@@ -162,9 +163,10 @@ def id_type_of(file: HasColumns, name: str, *, lists: bool = False) -> IdType:
     Raises:
         IncompatibleError: `bad-vocabulary`: there is no such column, or it cannot hold ids.
     """
+    hint = "name columns of ids with --id-column" if lists else _HINT
     if file.names.count(name) != 1:
         problem = "has no column" if name not in file.names else "has more than one column"
-        raise _bad_columns(file, f"{problem} {name!r}", "one")
+        raise _bad_columns(file, f"{problem} {name!r}", "one", hint)
     found: Any = file.type_of(name)
     if lists and is_list(found):
         found = values_of(found.value_type)
@@ -175,7 +177,7 @@ def id_type_of(file: HasColumns, name: str, *, lists: bool = False) -> IdType:
     binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
     if any(check(found) for check in binary):
         return IdType.BINARY
-    raise _bad_columns(file, f"column {name!r} is of type {found}", "ids of an integer, string or binary type")
+    raise _bad_columns(file, f"column {name!r} is of type {found}", "ids of an integer, string or binary type", hint)
 
 
 def is_id_column(file: HasColumns, name: str, id_type: IdType) -> bool:
@@ -204,12 +206,12 @@ def time_type_of(file: ParquetObject, name: str) -> str:
     raise _bad_columns(file, f"column {name!r} is of type {found}", "times: integers, timestamps or dates")
 
 
-def _bad_columns(file: HasColumns, problem: str, expected: str) -> IncompatibleError:
+def _bad_columns(file: HasColumns, problem: str, expected: str, hint: str = _HINT) -> IncompatibleError:
     return IncompatibleError(
         ErrorKind.BAD_VOCABULARY,
         problem,
         where=file.uri,
         expected=expected,
         found=f"columns {', '.join(file.names)}" if file.names else "no columns",
-        hint="name the columns with vocab_columns: {id: …, row: …, count: …}",
+        hint=hint,
     )

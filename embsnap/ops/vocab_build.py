@@ -25,6 +25,9 @@ from embsnap.ops.vocabulary import fingerprint_of
 
 __all__ = ["BuildOptions", "BuildResult", "Built", "build_vocabulary", "vocabulary_of"]
 
+_MAX_SPECIAL_ROWS = 2**62
+"""Beyond them there are rows for entities in an int64."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
@@ -58,6 +61,10 @@ class BuildOptions:
                 where = f"--{name.replace('_', '-')}"
                 expected = f"{least} or more"
                 raise UsageError(ErrorKind.BAD_OPTION, "is too small", where=where, expected=expected, found=value)
+        special = self.num_reserved + self.num_oov
+        if special > _MAX_SPECIAL_ROWS:
+            where, expected = "--reserved and --num-oov", "2**62 together at most"
+            raise UsageError(ErrorKind.BAD_OPTION, "leave no row", where=where, expected=expected, found=special)
 
 
 @dataclass(frozen=True, slots=True)

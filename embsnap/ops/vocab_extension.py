@@ -15,6 +15,9 @@ from embsnap.ops.vocab_rows import Evict
 
 __all__ = ["ExtendOptions", "ExtendResult", "Extended", "result_of"]
 
+_MAX_SPECIAL_ROWS = 2**62
+"""Beyond them there are rows for entities in an int64."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtendOptions:
@@ -44,6 +47,9 @@ class ExtendOptions:
             raise _bad("--decay", "a number in [0, 1]", self.decay)
         if self.evict is not None and self.max_size is None:
             raise _bad("--evict", "a --max-size with it", self.evict.value)
+        for start, end in self.reserved:
+            if not 0 <= start < end <= _MAX_SPECIAL_ROWS:
+                raise _bad("--reserved", "rows [start, end) below 2**62", f"{start}:{end}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,11 +52,12 @@ def row_errors(vocabulary: Vocabulary, check: RowCheck, num_rows: int | None, *,
     """
     found = []
     if check.num_out_of_range:
-        message = f"{_entities_have(check.num_out_of_range)} a row that a table of {num_rows} rows does not have"
+        whose = "no table has" if num_rows is None else f"a table of {num_rows} rows does not have"
+        message = f"{_entities_have(check.num_out_of_range)} a row that {whose}"
         examples = tuple(
             f"row {vocabulary.rows_N[i]} of {entity_text(vocabulary, i)}" for i in check.out_of_range_examples
         )
-        remedy = f"the largest row is {check.max_row}: {remedy}"
+        remedy = f"the largest row is {check.max_row}{remedy and ': '}{remedy}"
         count = check.num_out_of_range
         found.append(_error(vocabulary, ErrorKind.ROW_OUT_OF_RANGE, message, remedy, count, examples))
     if check.num_duplicates:

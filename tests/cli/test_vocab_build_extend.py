@@ -77,6 +77,8 @@ def test_build_dry(embsnap, logs, tmp_path) -> None:
         (("logs", "--id-column", "who", "--out", "v"), 5, "who"),
         (("logs", "--id-column", "user", "--min-count", "9", "--out", "v"), 5, "no id is left"),
         (("none", "--id-column", "user", "--out", "v"), 3, "none"),
+        (("logs", "--id-column", "who", "--out", "v"), 5, "with --id-column"),
+        (("logs", "--id-column", "user", "--out", "v", "--reserved", 2**62, "--num-oov", 1), 2, "leave no row"),
         (("logs", "--id-column", "user", "--out", "logs"), 7, "overwrites nothing"),
     ],
 )
@@ -207,6 +209,8 @@ def test_extend_with_times_that_no_unit_of_both_holds(embsnap, tmp_path) -> None
         (("doubled.parquet", "ids.parquet", "--out", "v"), 5, "earlier entity"),
         (("monday", "none.parquet", "--out", "v", "--drop-missing"), 5, "nobody is left"),
         (("monday", "ids.parquet", "counts.parquet", "--out", "v"), 5, "has a column 'count'"),
+        (("monday", "ids.parquet", "--out", "v", "--reserved", f"5:{10**30}"), 2, "below 2**62"),
+        (("far.parquet", "ids.parquet", "--out", "v"), 5, "a row that no table has"),
         (("monday", "ids.parquet", "--out", "monday"), 7, "overwrites nothing"),
         (("monday", "ids.parquet", "--out", "v", "--left", "v/left.parquet"), 2, "--left"),
         (("monday", "ids.parquet", "--out", "v", "--left", "./v/"), 2, "--left"),
@@ -229,6 +233,7 @@ def test_extend_refused(embsnap, logs, tmp_path, monkeypatch, arguments, exit_co
     for name, columns in files.items():
         pq.write_table(pa.table(columns), f"{name}.parquet")
     write_vocabulary(make_vocabulary([1, 1]), "doubled.parquet")
+    write_vocabulary(make_vocabulary([1, 2], [0, 2**63 - 1]), "far.parquet")
     run = embsnap("vocab", "extend", *arguments)
     assert run.exit_code == exit_code, run.stderr
     assert words in run.stderr

@@ -173,6 +173,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     twins = write(tmp_path / "twins.parquet", id=[1], ID=[2])
     one = EventColumns(("id",))
     bad = ErrorKind.BAD_VOCABULARY
+    assert "names no files" in refuse(UsageError, ErrorKind.BAD_OPTION, [], one)
     assert "names no column" in refuse(UsageError, ErrorKind.BAD_OPTION, [numbers], EventColumns(()))
     assert "names a column twice" in refuse(UsageError, ErrorKind.BAD_OPTION, [numbers], EventColumns(("id", "id")))
     assert "named twice" in refuse(UsageError, ErrorKind.BAD_OPTION, [numbers, str(tmp_path / "num*")], one)
