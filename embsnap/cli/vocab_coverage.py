@@ -21,6 +21,7 @@ from embsnap.model.vocab_coverage import Covered, VocabCoverage
 
 __all__ = ["command"]
 
+_MAX_INDEX = 2**31 - 1
 _HEADERS = ("", "events", "hits", "coverage", "OOV rate", "ids", "known ids", "nulls")
 _DECILE_HEADERS = ("decile", "entities", "largest count", "least count", "seen", "hits", "share of events")
 
@@ -36,8 +37,8 @@ class _Stratum(click.ParamType[tuple[str, int, int]]):
             index, wanted = map(int, numbers)
         except ValueError:
             self.fail(f"{value!r} is not of the form name:index:value, such as mobile:0:3", param, ctx)
-        if not name or index < 0:
-            self.fail(f"{value!r} has no name, or a negative index", param, ctx)
+        if not name or not 0 <= index < _MAX_INDEX:
+            self.fail(f"{value!r} has no name, or an index that no list has", param, ctx)
         return name, index, wanted
 
 

@@ -160,11 +160,14 @@ def _losses(vocabulary: Vocabulary, target: VocabFormat) -> list[Finding]:
         return []
     is_text, is_table = target is VocabFormat.TEXT, target in _DELIMITERS
     declared = vocabulary.declared or Declared()
+    num_rows, num_told = declared.num_rows or 0, int(vocabulary.rows_N.max()) + 1
     lost = {
         "counts": is_text and vocabulary.counts_N is not None,
         "donors": vocabulary.donors is not None,
         "last_seen": vocabulary.last_seen_N is not None,
         "reserved and OOV rows that it declares": (is_text or is_table) and bool(declared.special),
+        "free rows that it declares": bool(declared.free),
+        f"that its table has {num_rows:,} rows, and not {num_told:,}": num_rows > num_told,
     }
     is_untold = vocabulary.id_type is not IdType.STRING if is_text else vocabulary.id_type is IdType.UINT64
     notes = [_note(vocabulary, f"not written: {what}", "") for what, is_lost in lost.items() if is_lost]

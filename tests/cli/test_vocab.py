@@ -186,7 +186,7 @@ def test_coverage(embsnap, user, tmp_path):
 def test_coverage_of_nothing(embsnap, user, tmp_path):
     path = tmp_path / "events.parquet"
     path.write_bytes(parquet_bytes({"u": [None, None], "v": [1, 2]}))
-    for wrong in ("mobile", "mobile:a:1", ":0:1", "mobile:-1:1"):
+    for wrong in (f"mobile:{10**20}:1", "mobile", "mobile:a:1", ":0:1", "mobile:-1:1"):
         assert embsnap("vocab", "coverage", user, path, "--id-column", "v", "--stratum", wrong).exit_code == 2
     assert embsnap("vocab", "coverage", user, path).exit_code == 2
     assert embsnap("vocab", "coverage", user, path, "--id-column", "w").exit_code == 5

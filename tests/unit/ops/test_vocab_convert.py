@@ -14,7 +14,7 @@ from embsnap.errors import ErrorKind, IncompatibleError, RefusedError, UsageErro
 from embsnap.formats.vocabulary import read_vocabulary
 from embsnap.formats.vocabulary_writer import write_vocabulary
 from embsnap.model.vocab_conversion import VocabFormat
-from embsnap.model.vocabulary import IdType
+from embsnap.model.vocabulary import Declared, IdType
 from embsnap.ops.vocab_convert import plan_conversion, write_conversion
 from embsnap.ops.vocab_formats import ConvertOptions
 from embsnap.storage.uri import open_store, split_uri
@@ -184,6 +184,18 @@ def test_what_text_does_not_tell_is_noted(root):
         "the file does not tell that ids are uint64",
     ]
     assert [finding.remedy for finding in table.findings] == ["read it again with --id-type uint64"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"), [("v.csv", {}), ("d", {"target": VocabFormat.NVTABULAR, "column": "c"})]
+)
+def test_rows_that_a_format_does_not_tell_are_noted(root, suffix, options):
+    declared = Declared(num_rows=9, reserved=((0, 2),), oov=(2, 3), free=((5, 9),))
+    start = write_vocabulary(replace(make_vocabulary(["a", "b"], [3, 4]), declared=declared), f"{root}/v.parquet")
+    findings = plan_conversion(start, f"{root}/{suffix}", ConvertOptions(**options)).result.findings
+    expected = ["not written: free rows that it declares", "not written: that its table has 9 rows, and not 5"]
+    assert [finding.message for finding in findings][-2:] == expected
+    assert not plan_conversion(start).result.findings
 
 
 def test_donors_come_along(root):
