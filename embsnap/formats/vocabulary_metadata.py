@@ -21,7 +21,8 @@ METADATA_KEY = b"embsnap"
 """Of the parquet files' key-value metadata."""
 _VERSION = 1
 _MAX_BYTES = 1 << 24
-_MAX_ROW = 2**63
+_MAX_ROW = 2**62
+"""No table has more; what is added to such a row fits in an int64."""
 
 
 def encode_declared(declared: Declared) -> bytes:

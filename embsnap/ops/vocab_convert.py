@@ -144,7 +144,8 @@ def _column_read(options: ConvertOptions) -> str | None:
 
 def _with_provenance(vocabulary: Vocabulary, uri: str, source: VocabFormat) -> Declared:
     declared = vocabulary.declared or Declared()
-    options = {**declared.provenance.get("options", {}), "from": source.value}
+    known = declared.provenance.get("options")
+    options = {**(known if isinstance(known, Mapping) else {}), "from": source.value}
     provenance = {
         "tool": f"embsnap {__version__}",
         "command": "vocab convert",

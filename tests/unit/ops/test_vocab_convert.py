@@ -239,6 +239,12 @@ def test_options_that_mean_nothing(root, out, options, where):
     assert error.value.where.startswith(where)
 
 
+def test_provenance_of_another_make_is_passed_over(root):
+    declared = Declared(num_rows=1, provenance={"options": 3})
+    start = write_vocabulary(replace(make_vocabulary([7]), declared=declared), f"{root}/v.parquet")
+    assert plan_conversion(start).vocabulary.declared.provenance["options"] == {"from": "parquet"}
+
+
 def test_provenance_is_written(root):
     convert(put(f"{root}/v.csv", b"id,row\n7,0\n"), f"{root}/v.parquet")
     declared = read_vocabulary(f"{root}/v.parquet").declared
