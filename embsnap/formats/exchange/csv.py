@@ -32,7 +32,7 @@ from embsnap.formats.exchange.content import (
 )
 from embsnap.formats.exchange.elements import ARROW_TYPES, stored_dtype
 from embsnap.formats.exchange.ids import ids_of_text, not_representable, told_type
-from embsnap.formats.exchange.numbers import arrow_values
+from embsnap.formats.exchange.numbers import arrow_values, check_not_lost
 from embsnap.formats.exchange.options import ReadOptions
 from embsnap.formats.exchange.vectors import SpooledVectors
 from embsnap.formats.parquet import integers_of
@@ -95,7 +95,8 @@ def read_csv_table(uri: str, options: ReadOptions) -> TableContent:
 
     Raises:
         SnapshotError: `bad-export`: its columns cannot be told, or a field is no number.
-        IncompatibleError: `bad-vocabulary`: ids are not of the type they are to be.
+        IncompatibleError: `bad-vocabulary`: ids are not of the type they are to be; `cast-overflow`: a number is too
+            large for float32, said when numbers are prepared.
         NotFoundError, StorageError: It cannot be read; temporary files have no room.
     """
     root, location = split_uri(uri)
@@ -164,7 +165,7 @@ def _header(store: Store, location: str, uri: str) -> tuple[list[str], bool]:
 
 
 def _vectors(store: Store, location: str, uri: str, types: Mapping[str, Any], dtype: str) -> Iterator[NDArray[Any]]:
-    itemsize = np.dtype(dtype).itemsize
+    itemsize, infinite = np.dtype(dtype).itemsize, set()
     for batch in _batches(store, location, uri, types):
         rows_ND = np.empty((batch.num_rows, len(types)), dtype)
         for column, array in enumerate(batch.columns):
@@ -172,7 +173,14 @@ def _vectors(store: Store, location: str, uri: str, types: Mapping[str, Any], dt
                 raise bad_file(uri, f"lacks a number in column v{column}", "a number in every field")
             if len(array):
                 rows_ND[:, column] = np.frombuffer(array.buffers()[1], dtype, len(array), array.offset * itemsize)
+        if dtype == "float32":
+            infinite |= {f"v{column}" for column in np.flatnonzero(np.isinf(rows_ND).any(axis=0))}
         yield rows_ND
+    for batch in _batches(store, location, uri, dict.fromkeys(infinite, pa.float64())) if infinite else ():
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            wide_N = array.to_numpy()
+            with np.errstate(over="ignore"):
+                check_not_lost(wide_N.astype(np.float32), wide_N, f"{uri}, column {name}")
 
 
 def _integers(arrays: list[Any]) -> NDArray[Any]:

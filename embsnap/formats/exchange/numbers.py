@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.exchange.elements import ARROW_TYPES
 
-__all__ = ["arrow_values", "joined", "parsed"]
+__all__ = ["arrow_values", "check_not_lost", "joined", "parsed"]
 
 
 def arrow_values(values: NDArray[Any]) -> Any:
@@ -41,3 +42,25 @@ def parsed(texts: Any, dtype: str) -> NDArray[Any]:
         values.buffers()[1], dtype, len(values), values.offset * np.dtype(dtype).itemsize
     )
     return found
+
+
+def check_not_lost(values_N: NDArray[Any], wide_N: NDArray[np.float64], where: str) -> None:
+    """Refuse finite numbers that have become infinite.
+
+    Args:
+        values_N: As they were read.
+        wide_N: The same as float64.
+        where: For the message.
+
+    Raises:
+        IncompatibleError: `cast-overflow`.
+    """
+    lost_N = np.isinf(values_N) & np.isfinite(wide_N)
+    if lost_N.any():
+        raise IncompatibleError(
+            ErrorKind.CAST_OVERFLOW,
+            f"a number is too large for {values_N.dtype.name}",
+            where=where,
+            expected=f"numbers within ±{np.finfo(values_N.dtype).max:.6g}",
+            found=f"{wide_N[lost_N][0]:.6g}",
+        )

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from embsnap.errors import ErrorKind, IncompatibleError
 from embsnap.formats.exchange.content import Blocks, Entities, Place, TableCard, TableContent, bad_file
 from embsnap.formats.exchange.ids import ids_of_text, not_representable
-from embsnap.formats.exchange.numbers import joined, parsed
+from embsnap.formats.exchange.numbers import check_not_lost, joined, parsed
 from embsnap.formats.exchange.options import ReadOptions
 from embsnap.formats.exchange.vectors import spooled
 from embsnap.formats.parquet import bytes_of, integers_of
@@ -146,9 +146,13 @@ def _take_block(uri: str, lines: list[bytes], dim: int, place: int, spool: Spool
     values = parts.flatten()
     index = np.arange(len(values)).reshape(-1, dim + 1)
     texts = values.take(pa.array(index[:, 1:].reshape(-1)))
+    where = f"lines {place} to {place + len(lines) - 1}"
     try:
-        spool.write(parsed(texts.cast(pa.large_string()), "float32").data)
+        numbers = parsed(texts.cast(pa.large_string()), "float32")
+        if np.isinf(numbers).any():
+            check_not_lost(numbers, parsed(texts.cast(pa.large_string()), "float64"), f"{uri}, {where}")
+        spool.write(numbers.data)
     except pa.ArrowInvalid as error:
-        found = f"{' '.join(str(error).split())[:80]} in lines {place} to {place + len(lines) - 1}"
+        found = f"{' '.join(str(error).split())[:80]} in {where}"
         raise bad_file(uri, "has a number that is none", "numbers such as -0.25", found) from None
     return values.take(pa.array(index[:, 0]))

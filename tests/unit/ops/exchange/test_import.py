@@ -12,7 +12,15 @@ import pytest
 import safetensors.numpy
 from gensim.models import KeyedVectors
 
-from embsnap.errors import EmbsnapError, IncompatibleError, NotFoundError, RefusedError, SnapshotError, UsageError
+from embsnap.errors import (
+    EmbsnapError,
+    ErrorKind,
+    IncompatibleError,
+    NotFoundError,
+    RefusedError,
+    SnapshotError,
+    UsageError,
+)
 from embsnap.formats.torchsnapshot.snapshot import open_snapshot
 from embsnap.formats.vocabulary import read_vocabulary
 from embsnap.model.exchange import ExchangeFormat
@@ -121,6 +129,20 @@ def test_numbers_as_words(bring, tmp_path):
     found, vocabulary = bring(tmp_path / "w.txt", id_type=IdType.INT64)
     assert found.tolist() == [[1, 2], [3, 4]]
     assert listed(vocabulary.ids) == [10, 11]
+
+
+@pytest.mark.parametrize("text", ["id,v0,v1\n7,inf,1\n8,0,{}\n", "2 2\na inf 1\nb 0 {}\n"])
+@pytest.mark.parametrize("is_large", [False, True])
+def test_numbers_that_would_become_infinite(bring, tmp_path, text, is_large):
+    source = tmp_path / ("w.csv" if "," in text else "w.txt")
+    source.write_text(text.format("-1e39" if is_large else "3e38"))
+    if not is_large:
+        assert bring(source)[0].tolist() == [[np.inf, 1], [0, np.float32(3e38)]]
+        return
+    with pytest.raises(IncompatibleError, match=r"too large for float32 \(expected .* found -1e\+39") as caught:
+        bring(source)
+    assert caught.value.kind is ErrorKind.CAST_OVERFLOW
+    assert not list((tmp_path / "out").rglob("*.snapshot_metadata"))
 
 
 @pytest.mark.parametrize("kind", ["list", "large_list", "fixed"])
