@@ -79,7 +79,7 @@ def initialize_states(optimizer: torch.optim.Optimizer | None, tables: Sequence[
     It is what it would be at the beginning of that step. All else stays as it is: rows, gradients, learning rates, and
     what the optimizer does with other parameters.
     """
-    if optimizer is not None and not isinstance(optimizer, KeyedOptimizer):
+    if optimizer is not None and _is_known(optimizer):
         weights = [table.parameter for table in tables]
         everything = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         _make_states(optimizer, [one for one in everything if any(one is weight for weight in weights)], everything)
@@ -90,6 +90,12 @@ def initialize_states(optimizer: torch.optim.Optimizer | None, tables: Sequence[
     for table in tables:
         for fused in _in_backward(table):
             _make_states(fused, [table.parameter], [table.parameter])
+
+
+def _is_known(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether it is torch's own, and its step asks for nothing but gradients; others may do anything in theirs."""
+    is_own = type(optimizer).__module__.startswith("torch.optim.")
+    return is_own and not isinstance(optimizer, torch.optim.LBFGS | torch.optim.SparseAdam)
 
 
 def _make_states(optimizer: torch.optim.Optimizer, named: Sequence[Tensor], everything: Sequence[Tensor]) -> None:

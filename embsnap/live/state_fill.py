@@ -222,7 +222,7 @@ def _not_carried(table: LiveTable, planned: PlannedTable, reason: str) -> tuple[
     if planned.state_policy is OptimizerStatePolicy.REFUSE:
         raise _mismatch(table, "optimizer state cannot follow the rows", "it on both sides", reason)
     message = f"no optimizer state follows the rows: {reason}"
-    remedy = "name the optimizer that trains the table, or set optimizer_state: reset"
+    remedy = "name the optimizer that trains the table (another than torch's: after its first step), or reset it"
     return (Finding(Severity.NOTE, "state-not-carried", f"table {table.name}", message, remedy),)
 
 

@@ -74,7 +74,8 @@ def warm_start(
         model: Any module that contains EmbeddingBagCollections with the config's tables, each once, sharded or not.
         config: The tables, as a config or as the plain data of one, or the URI of a YAML file with them.
         optimizer: What trains tables without a fused optimizer: a torchrec KeyedOptimizer, or one of torch that was
-            given the tables' parameters. What makes its state in its first step makes that of the tables here.
+            given the tables' parameters. A keyed one, and torch's own, that make their state in their first step make
+            that of the tables here.
         optimizer_step: The step that Adam continues from, where the snapshot does not hold it, as fused ones do not.
         options: Coverage gates, threads and memory budget; prefix and optimizer state concern written snapshots only.
         at: Where in the file the config stands.

@@ -62,7 +62,8 @@ def _gone(draft: Draft) -> set[str]:
 def _check_numbered(draft: Draft) -> None:
     """Refuse to move rows away from a state that may be theirs: an optimizer of torch numbers its parameters."""
     index, by_path = draft.source.index, draft.source.listing.by_path
-    moved = {table.origin.weight.path: table for table in draft.tables.values() if table.is_moved}
+    movers = [table for table in draft.tables.values() if table.is_moved and not table.is_copy]
+    moved = {table.origin.weight.path: table for table in movers}
     for path in index.numbered:
         shapes = list(_shapes(by_path[path].values()))
         for weight_path, table in moved.items():

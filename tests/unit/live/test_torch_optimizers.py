@@ -224,3 +224,38 @@ def test_rows_do_not_move_away_from_state_that_may_be_theirs(tmp_path: Path, ste
         plan.write(f"{tmp_path}/new")
     assert caught.value.kind is ErrorKind.NOT_REPRESENTABLE
     assert not (tmp_path / "new").exists()
+
+
+def test_a_copy_may_move_as_the_table_stays(tmp_path: Path) -> None:
+    tower, optimizer = trained("adam", with_names=False)
+    uri = take(f"{tmp_path}/saved", "embsnap", tower, optimizer)
+    config_of(tmp_path, uri)
+    plan = embsnap.migration(uri).vocab("user", f"{tmp_path}/old.parquet").copy("user", "next")
+    plan.revocab("next", f"{tmp_path}/new.parquet").write(f"{tmp_path}/new")
+    expected = optimizer.state[tower.rows("user")]["exp_avg"].numpy()
+    np.testing.assert_array_equal(read_array(f"{tmp_path}/new", "optimizer/state/1/exp_avg"), expected)
+
+
+class Demanding(torch.optim.Adam):
+    """Of another make: its step may exchange parameters between ranks, or wait for them."""
+
+    def step(self, closure: object = None) -> None:
+        raise AssertionError("nobody but the job makes steps")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda tower: Demanding(tower.named_parameters()),
+        lambda tower: torch.optim.LBFGS(tower.parameters()),
+        lambda tower: torch.optim.SparseAdam(tower.parameters()),
+    ],
+)
+def test_no_step_is_made_of_what_asks_for_more_than_gradients(
+    tmp_path: Path, make: Callable[[Tower], torch.optim.Optimizer]
+) -> None:
+    uri = take(f"{tmp_path}/saved", "embsnap", *trained("adam"))
+    again = Tower(len(OLD_IDS))
+    notes = embsnap.restore(again, uri, optimizer=make(again)).notes
+    assert {note.kind for note in notes} == {"state-not-carried"}
+    assert all("after its first step" in note.remedy for note in notes)
