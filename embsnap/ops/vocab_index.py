@@ -26,6 +26,7 @@ __all__ = ["Oov", "VocabIndex"]
 
 Oov = Literal["error", "row", "skip"]
 """What becomes of an id that the vocabulary does not have: an error, a row for unknown ids, or -1."""
+_OOVS = get_args(Oov)
 _REMEDY = "give each entity one row"
 _EXAMPLES = 5
 
@@ -131,9 +132,9 @@ class VocabIndex:
             IncompatibleError: `id-type-mismatch` or `null-ids`.
             UsageError: `bad-option`: there are no rows for unknown ids, `oov` is none of these, or `out` does not fit.
         """
-        if oov not in get_args(Oov):
-            known = ", ".join(get_args(Oov))
-            raise UsageError(ErrorKind.BAD_OPTION, "is no way to treat them", where="oov", expected=known, found=oov)
+        if oov not in _OOVS:
+            expected = ", ".join(_OOVS)
+            raise UsageError(ErrorKind.BAD_OPTION, "is no way to treat them", where="oov", expected=expected, found=oov)
         if oov == "row" and self.oov is None:
             problem, hint = "the index has no rows for unknown ids", "VocabIndex.build(vocabulary, oov=(start, end))"
             raise UsageError(ErrorKind.BAD_OPTION, problem, where=self._name, hint=hint)
